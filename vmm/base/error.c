@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Failures as text. See error.h. */
-#define _GNU_SOURCE
 #include "vmm/base/error.h"
 
 #include <stdarg.h>

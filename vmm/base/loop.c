@@ -283,8 +283,11 @@ void loop_remove(struct loop_source *source)
 void loop_post(struct loop *loop, struct loop_task *task)
 {
 	uint64_t one = 1;
+	bool first;
 
 	pthread_mutex_lock(&loop->lock);
+	/* A list that is not empty has its wake-up under way already. */
+	first = !loop->tasks;
 	if (!task->queued) {
 		task->queued = 1;
 		task->next = NULL;
@@ -293,6 +296,6 @@ void loop_post(struct loop *loop, struct loop_task *task)
 	}
 	pthread_mutex_unlock(&loop->lock);
 	/* A full counter wakes the loop just as well. */
-	if (write(loop->wake_fd, &one, sizeof(one)) < 0)
+	if (first && write(loop->wake_fd, &one, sizeof(one)) < 0)
 		assert(errno == EAGAIN);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The event loop of one thread: file descriptors, timers, signals and work posted by other
- * threads. Everything but loop_post() is for the loop's own thread. A callback may remove any
+ * threads. Everything but loop_post() and loop_timer_arm() is for the loop's own thread. A callback may remove any
  * source, its own included.
  */
 #ifndef VMM_BASE_LOOP_H
@@ -38,7 +38,7 @@ int loop_set_events(struct loop_source *source, uint32_t events);
 
 /* A disarmed timer; `fn` runs once for each time it was armed, `events` is 0. */
 int loop_add_timer(struct loop *loop, loop_fn *fn, void *arg, struct loop_source **out);
-/* Fire at `deadline_ns` (CLOCK_MONOTONIC); 0 disarms. */
+/* Fire at `deadline_ns` (CLOCK_MONOTONIC); 0 disarms. Any thread. */
 void loop_timer_arm(struct loop_source *timer, uint64_t deadline_ns);
 
 /* `fn` gets the signal's number as `events`. The caller has blocked the signal in all threads. */

@@ -12,7 +12,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 
-#include "dsdt.h" /* dsdt_aml_code[], made by iasl from dsdt.asl */
+#include "vmm/boot/dsdt.hex" /* dsdt_aml_code[], made by iasl from dsdt.asl */
 
 #define HEADER_SIZE 36u
 #define RSDP_SIZE   36u

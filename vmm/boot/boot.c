@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Booting: the table of kernel formats, files, the memory map and the initrd. See boot.h. */
-#define _GNU_SOURCE
 #include "vmm/boot/boot.h"
 
 #include <errno.h>

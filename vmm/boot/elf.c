@@ -109,7 +109,7 @@ static int load_segment(struct boot_image *image, const Elf64_Phdr *phdr, struct
 static int elf_load(struct boot_image *image, struct error *err)
 {
 	Elf64_Phdr phdr[PROGRAM_HEADERS_MAX];
-	Elf64_Ehdr ehdr;
+	Elf64_Ehdr ehdr = {0};
 	int ret = header_read(image->boot, &ehdr, err);
 
 	if (ret)

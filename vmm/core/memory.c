@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Guest memory on a memfd. See memory.h. */
-#define _GNU_SOURCE
 #include "vmm/core/memory.h"
 
 #include <assert.h>

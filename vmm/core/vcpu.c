@@ -3,7 +3,6 @@
  * vCPU threads. One lock and two conditions serve all of them: they are taken only on the way into
  * and out of a pause, never between two exits.
  */
-#define _GNU_SOURCE
 #include "vmm/core/vcpu.h"
 
 #include <assert.h>

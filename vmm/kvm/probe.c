@@ -5,7 +5,6 @@
  * proof is a guest in long mode, ring 0, that executes what such emulators lack (cmpxchg16b, xsave,
  * xrstor) and times a loop.
  */
-#define _GNU_SOURCE
 #include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>

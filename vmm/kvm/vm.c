@@ -3,7 +3,6 @@
  * A KVM virtual machine: the device file, memory slots, the dirty log, and the table of engine ops.
  * One memory slot for each range of guest memory, numbered alike.
  */
-#define _GNU_SOURCE
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of formats, and the checks that hold for all of them. */
+#include "block/block.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "block/block_impl.h"
+#include "vmm/base/checked.h"
+#include "vmm/base/log.h"
+
+static const struct block_format *const formats[] = {&raw_format};
+
+const char *block_format_at(unsigned index)
+{
+	return index < ARRAY_SIZE(formats) ? formats[index]->name : NULL;
+}
+
+int block_open(const char *name, const struct block_options *options, struct block **out,
+	       struct error *err)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
+		int ret;
+
+		if (strcmp(formats[i]->name, name) != 0)
+			continue;
+		ret = formats[i]->open(options, out, err);
+		if (ret == 0)
+			(*out)->format = formats[i];
+		return ret;
+	}
+	return error_set(err, -EINVAL, "use format=raw", "disk '%s': no format is called '%s'",
+			 options->path, name);
+}
+
+void block_close(struct block *block)
+{
+	if (block)
+		block->format->close(block);
+}
+
+const struct block_info *block_info(const struct block *block)
+{
+	return &block->info;
+}
+
+int block_queue_create(struct block *block, unsigned depth, struct block_queue **out,
+		       struct error *err)
+{
+	int ret = block->format->queue_create(block, depth, out, err);
+
+	if (ret == 0)
+		(*out)->block = block;
+	return ret;
+}
+
+void block_queue_destroy(struct block_queue *queue)
+{
+	if (!queue)
+		return;
+	assert(queue->in_flight == 0);
+	queue->block->format->queue_destroy(queue);
+}
+
+unsigned block_in_flight(const struct block_queue *queue)
+{
+	return queue->in_flight;
+}
+
+static int request_check(const struct block *block, const struct block_request *request)
+{
+	bool changes = request->op != BLOCK_READ && request->op != BLOCK_FLUSH;
+
+	if (changes && block->info.read_only)
+		return -EROFS;
+	if (request->op == BLOCK_FLUSH)
+		return 0;
+	if (request->offset % BLOCK_SECTOR || request->length % BLOCK_SECTOR ||
+	    !range_within(request->offset, request->length, 0, block->info.size))
+		return -EINVAL;
+	return 0;
+}
+
+void block_complete(struct block_queue *queue, struct block_request *request, int result)
+{
+	if (request->op == BLOCK_FLUSH && result &&
+	    !atomic_exchange(&queue->block->failed, true))
+		log_error("a disk failed to sync (%s): it takes no more writes", error_name(result));
+	queue->in_flight--;
+	request->done(request, result);
+}
+
+void block_submit(struct block_queue *queue, struct block_request *request)
+{
+	int ret = request_check(queue->block, request);
+
+	queue->in_flight++;
+	if (ret == 0 && request->op != BLOCK_READ && atomic_load(&queue->block->failed))
+		ret = -EIO;
+	if (ret == 0 && request->op != BLOCK_FLUSH && request->length == 0)
+		block_complete(queue, request, 0);
+	else if (ret)
+		block_complete(queue, request, ret);
+	else
+		queue->block->format->submit(queue, request);
+}
+
+int block_wait(struct block_queue *queue, int wake_fd, bool block)
+{
+	return queue->block->format->wait(queue, wake_fd, block);
+}

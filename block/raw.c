@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Raw images and block devices over io_uring: one ring a queue, requests batched into one system
+ * call, which also waits for the queue's eventfd. Two descriptors of the file are registered: reads
+ * and writes whose buffers and offset are aligned go by O_DIRECT, the others through the page cache
+ * (Linux keeps the two coherent).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "block/block_impl.h"
+#include "vmm/base/checked.h"
+
+#define DEFAULT_ALIGNMENT 4096u
+
+/* Places of the registered descriptors. */
+enum { FILE_BUFFERED, FILE_DIRECT, FILES };
+
+struct raw_block {
+	struct block block;
+	int fd[FILES]; /* the direct one may be -1 */
+	uint32_t memory_alignment, offset_alignment; /* of O_DIRECT */
+};
+
+/* What a submission needs until its completion. */
+struct raw_slot {
+	struct block_request *request;
+	uint64_t done_bytes;
+	struct iovec *iov; /* what is left of a read or write */
+	unsigned iov_count;
+	bool buffered;	 /* O_DIRECT was refused, whatever the reported alignment */
+	uint8_t *zeroes; /* the buffer of a write of zeroes by hand */
+	struct raw_slot *next_free;
+};
+
+struct raw_queue {
+	struct block_queue queue;
+	struct io_uring ring;
+	bool armed; /* a read of the eventfd is in flight */
+	uint64_t wake_count;
+	struct raw_slot *free;
+	struct raw_slot slot[];
+};
+
+static struct raw_block *raw_of(struct block *block)
+{
+	return (struct raw_block *)block;
+}
+
+static int lock_file(int fd, const struct block_options *options, struct error *err)
+{
+	struct flock lock = {.l_type = options->read_only ? F_RDLCK : F_WRLCK};
+
+	/* An open-file-description lock: it goes with the descriptor, also at kill -9. */
+	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+		return 0;
+	if (errno == EAGAIN || errno == EACCES)
+		return error_set(err, -EBUSY,
+				 "stop the guest that has it, or attach it to both with ,ro",
+				 "disk '%s': in use by another process", options->path);
+	return error_set(err, -errno, "use a file system that has locks", "disk '%s': lock: %s",
+			 options->path, error_name(-errno));
+}
+
+static int open_failed(const struct block_options *options, struct error *err)
+{
+	int code = -errno;
+	const char *remedy = NULL;
+
+	if (code == -ENOENT)
+		remedy = "check the path, or make one: truncate -s 10G FILE";
+	else if (code == -EACCES || code == -EROFS || code == -EPERM)
+		remedy = options->read_only ? "check its permissions" : "attach it with ,ro";
+	return error_set(err, code, remedy, "disk '%s': %s", options->path, error_name(code));
+}
+
+static int file_size(struct raw_block *raw, const struct stat *st,
+		     const struct block_options *options, struct error *err)
+{
+	uint64_t size = (uint64_t)st->st_size;
+
+	if (S_ISBLK(st->st_mode) && ioctl(raw->fd[FILE_BUFFERED], BLKGETSIZE64, &size) < 0)
+		return error_set(err, -errno, NULL, "disk '%s': size: %s", options->path,
+				 error_name(-errno));
+	if (size == 0)
+		return error_set(err, -EINVAL, "give it a size: truncate -s 10G FILE",
+				 "disk '%s': it is empty", options->path);
+	if (size % BLOCK_SECTOR)
+		return error_set(err, -EINVAL,
+				 "is it a raw image? if so, extend it: truncate -s %512 FILE",
+				 "disk '%s': its size of %llu bytes is no multiple of %u",
+				 options->path, (unsigned long long)size, BLOCK_SECTOR);
+	raw->block.info.size = size;
+	return 0;
+}
+
+static int file_open(struct raw_block *raw, const struct block_options *options,
+		     struct error *err)
+{
+	int flags = (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	struct stat st;
+	int fd, ret;
+
+	/* Not blocking, so that a FIFO named by mistake does not hold us up. */
+	fd = open(options->path, flags | O_NONBLOCK);
+	if (fd < 0 && errno == EISDIR && stat(options->path, &st) == 0)
+		return error_set(err, -EISDIR, "give a file or a block device",
+				 "disk '%s': a directory", options->path);
+	if (fd < 0)
+		return open_failed(options, err);
+	raw->fd[FILE_BUFFERED] = fd;
+	if (fstat(fd, &st) < 0 || fcntl(fd, F_SETFL, 0) < 0)
+		return open_failed(options, err);
+	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
+		return error_set(err, -EINVAL, "give a file or a block device", "disk '%s': %s",
+				 options->path,
+				 S_ISDIR(st.st_mode) ? "a directory" : "neither file nor disk");
+	ret = file_size(raw, &st, options, err);
+	if (ret == 0 && !options->no_lock)
+		ret = lock_file(fd, options, err);
+	return ret;
+}
+
+/* O_DIRECT is a matter of speed: where it cannot be had, the page cache serves. */
+static void file_open_direct(struct raw_block *raw, const struct block_options *options)
+{
+	char path[32];
+	struct statx st;
+
+	raw->memory_alignment = raw->offset_alignment = DEFAULT_ALIGNMENT;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", raw->fd[FILE_BUFFERED]);
+	raw->fd[FILE_DIRECT] =
+		open(path, (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_DIRECT);
+	if (raw->fd[FILE_DIRECT] < 0)
+		return;
+#ifdef STATX_DIOALIGN
+	if (statx(raw->fd[FILE_DIRECT], "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) == 0 &&
+	    st.stx_mask & STATX_DIOALIGN && st.stx_dio_mem_align && st.stx_dio_offset_align) {
+		raw->memory_alignment = st.stx_dio_mem_align;
+		raw->offset_alignment = st.stx_dio_offset_align;
+	}
+#else
+	(void)st;
+#endif
+}
+
+static void raw_close(struct block *block)
+{
+	struct raw_block *raw = raw_of(block);
+
+	for (unsigned i = 0; i < FILES; i++)
+		if (raw->fd[i] >= 0)
+			close(raw->fd[i]);
+	free(raw);
+}
+
+static int raw_open(const struct block_options *options, struct block **out, struct error *err)
+{
+	struct raw_block *raw = calloc(1, sizeof(*raw));
+	int ret;
+
+	if (!raw)
+		return error_set(err, -ENOMEM, NULL, "disk '%s': out of memory", options->path);
+	raw->fd[FILE_BUFFERED] = raw->fd[FILE_DIRECT] = -1;
+	ret = file_open(raw, options, err);
+	if (ret) {
+		raw_close(&raw->block);
+		return ret;
+	}
+	file_open_direct(raw, options);
+	raw->block.info.format = "raw";
+	raw->block.info.read_only = options->read_only;
+	raw->block.info.block_size = raw->fd[FILE_DIRECT] >= 0 ? raw->offset_alignment
+							       : BLOCK_SECTOR;
+	if (raw->block.info.block_size < BLOCK_SECTOR)
+		raw->block.info.block_size = BLOCK_SECTOR;
+	*out = &raw->block;
+	return 0;
+}
+
+/* Queues. */
+
+static int ring_open(struct io_uring *ring, unsigned entries, struct error *err)
+{
+	static const unsigned attempts[] = {
+		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* Linux 6.1 */
+		IORING_SETUP_COOP_TASKRUN,				 /* 5.19 */
+		0,
+	};
+	int ret = -EINVAL;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(attempts) && ret == -EINVAL; i++)
+		ret = io_uring_queue_init(entries, ring, attempts[i]);
+	if (ret == -EPERM || ret == -ENOSYS)
+		return error_set(err, ret,
+				 "allow it: sysctl kernel.io_uring_disabled=0, or the container's seccomp profile",
+				 "io_uring: %s", error_name(ret));
+	if (ret)
+		return error_set(err, ret, "raise ulimit -l", "io_uring: %s", error_name(ret));
+	return 0;
+}
+
+static int raw_queue_create(struct block *block, unsigned depth, struct block_queue **out,
+			    struct error *err)
+{
+	struct raw_block *raw = raw_of(block);
+	unsigned files = raw->fd[FILE_DIRECT] >= 0 ? FILES : 1;
+	struct raw_queue *q = calloc(1, sizeof(*q) + depth * sizeof(q->slot[0]));
+	int ret;
+
+	if (!q)
+		return error_set(err, -ENOMEM, NULL, "disk queue: out of memory");
+	/* One more for the eventfd; each request has one submission in flight at a time. */
+	ret = ring_open(&q->ring, depth + 1, err);
+	if (ret) {
+		free(q);
+		return ret;
+	}
+	ret = io_uring_register_files(&q->ring, raw->fd, files);
+	if (ret) {
+		io_uring_queue_exit(&q->ring);
+		free(q);
+		return error_set(err, ret, "raise ulimit -n", "io_uring: register files: %s",
+				 error_name(ret));
+	}
+	for (unsigned i = depth; i-- > 0;) {
+		q->slot[i].next_free = q->free;
+		q->free = &q->slot[i];
+	}
+	*out = &q->queue;
+	return 0;
+}
+
+static void raw_queue_destroy(struct block_queue *queue)
+{
+	struct raw_queue *q = (struct raw_queue *)queue;
+
+	io_uring_queue_exit(&q->ring); /* cancels the read of the eventfd */
+	free(q);
+}
+
+static struct io_uring_sqe *sqe_get(struct raw_queue *q)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
+
+	while (!sqe) {
+		/* The ring is full of what was not submitted yet. */
+		io_uring_submit(&q->ring);
+		sqe = io_uring_get_sqe(&q->ring);
+	}
+	return sqe;
+}
+
+static bool is_aligned(const struct raw_block *raw, const struct raw_slot *slot, uint64_t offset)
+{
+	if (slot->buffered || raw->fd[FILE_DIRECT] < 0 || offset % raw->offset_alignment)
+		return false;
+	for (unsigned i = 0; i < slot->iov_count; i++)
+		if ((uintptr_t)slot->iov[i].iov_base % raw->memory_alignment ||
+		    slot->iov[i].iov_len % raw->offset_alignment)
+			return false;
+	return true;
+}
+
+static void transfer_start(struct raw_queue *q, struct raw_slot *slot)
+{
+	struct raw_block *raw = raw_of(q->queue.block);
+	const struct block_request *r = slot->request;
+	uint64_t offset = r->offset + slot->done_bytes;
+	int file = is_aligned(raw, slot, offset) ? FILE_DIRECT : FILE_BUFFERED;
+	bool write = r->op != BLOCK_READ;
+	struct io_uring_sqe *sqe = sqe_get(q);
+
+	if (slot->iov_count == 1 && write)
+		io_uring_prep_write(sqe, file, slot->iov->iov_base, (unsigned)slot->iov->iov_len,
+				    offset);
+	else if (slot->iov_count == 1)
+		io_uring_prep_read(sqe, file, slot->iov->iov_base, (unsigned)slot->iov->iov_len,
+				   offset);
+	else if (write)
+		io_uring_prep_writev(sqe, file, slot->iov, slot->iov_count, offset);
+	else
+		io_uring_prep_readv(sqe, file, slot->iov, slot->iov_count, offset);
+	if (write && r->durable)
+		sqe->rw_flags = RWF_DSYNC;
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	io_uring_sqe_set_data(sqe, slot);
+}
+
+static void slot_start(struct raw_queue *q, struct raw_slot *slot)
+{
+	const struct block_request *r = slot->request;
+	struct io_uring_sqe *sqe;
+	int mode = FALLOC_FL_KEEP_SIZE;
+
+	if (r->op == BLOCK_READ || r->op == BLOCK_WRITE || slot->zeroes) {
+		transfer_start(q, slot);
+		return;
+	}
+	sqe = sqe_get(q);
+	if (r->op == BLOCK_FLUSH) {
+		io_uring_prep_fsync(sqe, FILE_BUFFERED, IORING_FSYNC_DATASYNC);
+	} else {
+		mode |= r->op == BLOCK_DISCARD || r->unmap ? FALLOC_FL_PUNCH_HOLE
+							   : FALLOC_FL_ZERO_RANGE;
+		io_uring_prep_fallocate(sqe, FILE_BUFFERED, mode, (off_t)r->offset,
+					(off_t)r->length);
+	}
+	io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
+	io_uring_sqe_set_data(sqe, slot);
+}
+
+static void raw_submit(struct block_queue *queue, struct block_request *request)
+{
+	struct raw_queue *q = (struct raw_queue *)queue;
+	struct raw_slot *slot = q->free;
+
+	if (!slot) { /* more than the depth that was agreed on */
+		block_complete(queue, request, -EAGAIN);
+		return;
+	}
+	q->free = slot->next_free;
+	*slot = (struct raw_slot){.request = request, .iov = request->iov,
+				  .iov_count = request->iov_count};
+	slot_start(q, slot);
+}
+
+static void slot_finish(struct raw_queue *q, struct raw_slot *slot, int result)
+{
+	struct block_request *request = slot->request;
+
+	if (slot->zeroes) {
+		free(slot->zeroes);
+		free(slot->iov);
+	}
+	slot->next_free = q->free;
+	q->free = slot;
+	block_complete(&q->queue, request, result);
+}
+
+/* Move past what was transferred. */
+static void slot_advance(struct raw_slot *slot, size_t bytes)
+{
+	slot->done_bytes += bytes;
+	while (slot->iov_count && bytes >= slot->iov->iov_len) {
+		bytes -= slot->iov->iov_len;
+		slot->iov++;
+		slot->iov_count--;
+	}
+	if (slot->iov_count) {
+		slot->iov->iov_base = (uint8_t *)slot->iov->iov_base + bytes;
+		slot->iov->iov_len -= bytes;
+	}
+}
+
+/* The file system cannot zero a range: write zeroes, a piece at a time. */
+#define ZEROES_SIZE 65536u
+
+static int zeroes_next(struct raw_slot *slot)
+{
+	uint64_t left = slot->request->length - slot->done_bytes;
+
+	if (!slot->zeroes) {
+		slot->iov = calloc(1, sizeof(*slot->iov));
+		slot->zeroes = aligned_alloc(DEFAULT_ALIGNMENT, ZEROES_SIZE);
+		if (!slot->zeroes || !slot->iov) {
+			free(slot->iov);
+			free(slot->zeroes);
+			slot->zeroes = NULL;
+			return -ENOMEM;
+		}
+		memset(slot->zeroes, 0, ZEROES_SIZE);
+	}
+	slot->iov->iov_base = slot->zeroes;
+	slot->iov->iov_len = left < ZEROES_SIZE ? left : ZEROES_SIZE;
+	slot->iov_count = 1;
+	return 0;
+}
+
+static void zeroes_completed(struct raw_queue *q, struct raw_slot *slot, int result)
+{
+	if (result > 0) {
+		slot->done_bytes += (uint64_t)result;
+		if (slot->done_bytes == slot->request->length) {
+			slot_finish(q, slot, 0);
+			return;
+		}
+	} else if (slot->zeroes) {
+		slot_finish(q, slot, result ? result : -EIO);
+		return;
+	}
+	result = zeroes_next(slot);
+	if (result)
+		slot_finish(q, slot, result);
+	else
+		slot_start(q, slot);
+}
+
+static void transfer_completed(struct raw_queue *q, struct raw_slot *slot, int result)
+{
+	struct raw_block *raw = raw_of(q->queue.block);
+
+	if (result == -EINTR || result == -EAGAIN) {
+		slot_start(q, slot);
+		return;
+	}
+	/* The alignment that was reported is not what this file wants. */
+	if (result == -EINVAL && is_aligned(raw, slot, slot->request->offset + slot->done_bytes)) {
+		slot->buffered = true;
+		slot_start(q, slot);
+		return;
+	}
+	if (result <= 0) {
+		/* A file that shrank under us ends early: that is a lost sector, not zeroes. */
+		slot_finish(q, slot, result ? result : -EIO);
+		return;
+	}
+	slot_advance(slot, (size_t)result);
+	if (slot->done_bytes == slot->request->length)
+		slot_finish(q, slot, 0);
+	else
+		slot_start(q, slot);
+}
+
+static void slot_completed(struct raw_queue *q, struct raw_slot *slot, int result)
+{
+	switch (slot->request->op) {
+	case BLOCK_READ:
+	case BLOCK_WRITE:
+		transfer_completed(q, slot, result);
+		break;
+	case BLOCK_WRITE_ZEROES:
+		if (slot->zeroes || result == -EOPNOTSUPP)
+			zeroes_completed(q, slot, slot->zeroes ? result : 0);
+		else
+			slot_finish(q, slot, result);
+		break;
+	default:
+		slot_finish(q, slot, result);
+		break;
+	}
+}
+
+static void wake_arm(struct raw_queue *q, int wake_fd)
+{
+	struct io_uring_sqe *sqe = sqe_get(q);
+
+	io_uring_prep_read(sqe, wake_fd, &q->wake_count, sizeof(q->wake_count), 0);
+	io_uring_sqe_set_data(sqe, NULL);
+	q->armed = true;
+}
+
+static int raw_wait(struct block_queue *queue, int wake_fd, bool block)
+{
+	struct raw_queue *q = (struct raw_queue *)queue;
+	struct io_uring_cqe *cqe;
+	unsigned head, count = 0;
+	int ret;
+
+	if (!q->armed)
+		wake_arm(q, wake_fd);
+	ret = block ? io_uring_submit_and_wait(&q->ring, 1) : io_uring_submit_and_get_events(&q->ring);
+	if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
+		return ret;
+	io_uring_for_each_cqe(&q->ring, head, cqe)
+	{
+		struct raw_slot *slot = io_uring_cqe_get_data(cqe);
+
+		count++;
+		if (slot)
+			slot_completed(q, slot, cqe->res);
+		else
+			q->armed = false;
+	}
+	io_uring_cq_advance(&q->ring, count);
+	return 0;
+}
+
+const struct block_format raw_format = {
+	.name = "raw",
+	.open = raw_open,
+	.close = raw_close,
+	.queue_create = raw_queue_create,
+	.queue_destroy = raw_queue_destroy,
+	.submit = raw_submit,
+	.wait = raw_wait,
+};

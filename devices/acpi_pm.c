@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* ACPI fixed hardware. Power states but S5 are not offered. Sections are of ACPI 6.4. */
+#include "devices/acpi_pm.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "vmm/base/clock.h"
+
+/* 4.8.3.1: status bits that there is an event for; a write of one clears. */
+#define STATUS_TIMER	    (1u << 0)
+#define STATUS_GLOBAL	    (1u << 5)
+#define STATUS_POWER_BUTTON (1u << 8)
+#define STATUS_WAKE	    (1u << 15)
+#define ENABLE_MASK	    (STATUS_TIMER | STATUS_GLOBAL | STATUS_POWER_BUTTON)
+
+/* 4.8.3.2.1: control. SCI_EN is fixed: there is no legacy mode to leave. */
+#define CONTROL_SCI_ENABLE   (1u << 0)
+#define CONTROL_TYPE_SHIFT   10
+#define CONTROL_TYPE_MASK    7u
+#define CONTROL_SLEEP_ENABLE (1u << 13)
+#define SLEEP_TYPE_S5	     5u
+
+#define TIMER_HZ 3579545ull /* 4.8.3.3 */
+
+struct acpi_pm {
+	struct bus *pio;
+	uint16_t port;
+	struct irq_line sci;
+	struct power power;
+	pthread_mutex_t lock; /* guards all below */
+	uint16_t status, enable, control;
+};
+
+static uint32_t timer_value(void)
+{
+	uint64_t ns = clock_monotonic_ns();
+
+	/* In two parts, so that years of uptime do not overflow the product. */
+	return (uint32_t)(ns / CLOCK_NS_PER_S * TIMER_HZ +
+			  ns % CLOCK_NS_PER_S * TIMER_HZ / CLOCK_NS_PER_S);
+}
+
+static void sci_update(struct acpi_pm *pm)
+{
+	irq_line_set(&pm->sci, (pm->status & pm->enable) != 0);
+}
+
+/* The block as a row of bytes: any access is then a piece of it. */
+static uint8_t byte_read(const struct acpi_pm *pm, unsigned offset, uint32_t timer)
+{
+	uint32_t event = pm->status | (uint32_t)pm->enable << 16;
+
+	if (offset < ACPI_PM_CONTROL)
+		return (uint8_t)(event >> 8 * offset);
+	if (offset < ACPI_PM_CONTROL + 2)
+		return (uint8_t)(pm->control >> 8 * (offset - ACPI_PM_CONTROL));
+	if (offset >= ACPI_PM_TIMER && offset < ACPI_PM_TIMER + 4)
+		return (uint8_t)(timer >> 8 * (offset - ACPI_PM_TIMER));
+	return 0;
+}
+
+static uint64_t pm_read(void *device, uint64_t offset, unsigned size)
+{
+	struct acpi_pm *pm = device;
+	uint32_t timer = timer_value();
+	uint64_t value = 0;
+
+	pthread_mutex_lock(&pm->lock);
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)byte_read(pm, (unsigned)offset + i, timer) << 8 * i;
+	pthread_mutex_unlock(&pm->lock);
+	return value;
+}
+
+static void control_write(struct acpi_pm *pm, uint16_t value)
+{
+	unsigned type = value >> CONTROL_TYPE_SHIFT & CONTROL_TYPE_MASK;
+
+	pm->control = (uint16_t)((value & ~CONTROL_SLEEP_ENABLE) | CONTROL_SCI_ENABLE);
+	if (value & CONTROL_SLEEP_ENABLE && type == SLEEP_TYPE_S5)
+		pm->power.ops->off(pm->power.arg);
+}
+
+static void byte_write(struct acpi_pm *pm, unsigned offset, uint8_t value)
+{
+	switch (offset) {
+	case 0:
+	case 1:
+		pm->status &= (uint16_t)~((uint16_t)value << 8 * offset);
+		break;
+	case 2:
+		pm->enable = (uint16_t)((pm->enable & 0xff00) | value) & ENABLE_MASK;
+		break;
+	case 3:
+		pm->enable = (uint16_t)((pm->enable & 0x00ff) | value << 8) & ENABLE_MASK;
+		break;
+	case ACPI_PM_CONTROL:
+		control_write(pm, (uint16_t)((pm->control & 0xff00) | value));
+		break;
+	case ACPI_PM_CONTROL + 1:
+		control_write(pm, (uint16_t)((pm->control & 0x00ff) | value << 8));
+		break;
+	case ACPI_PM_RESET:
+		if (value == ACPI_PM_RESET_VALUE)
+			pm->power.ops->reset(pm->power.arg);
+		break;
+	default:
+		break;
+	}
+}
+
+static void pm_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct acpi_pm *pm = device;
+
+	pthread_mutex_lock(&pm->lock);
+	for (unsigned i = 0; i < size; i++)
+		byte_write(pm, (unsigned)offset + i, (uint8_t)(value >> 8 * i));
+	sci_update(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+static const struct bus_ops pm_ops = {.read = pm_read, .write = pm_write};
+
+void acpi_pm_press_power_button(struct acpi_pm *pm)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status |= STATUS_POWER_BUTTON;
+	sci_update(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+void acpi_pm_reset(struct acpi_pm *pm)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->status = 0;
+	pm->enable = 0;
+	pm->control = CONTROL_SCI_ENABLE;
+	sci_update(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+int acpi_pm_create(struct bus *pio, uint16_t port, const struct irq_line *sci,
+		   const struct power *power, struct acpi_pm **out)
+{
+	struct acpi_pm *pm = calloc(1, sizeof(*pm));
+	int ret;
+
+	if (!pm)
+		return -ENOMEM;
+	pm->pio = pio;
+	pm->port = port;
+	pm->sci = *sci;
+	pm->power = *power;
+	pm->control = CONTROL_SCI_ENABLE;
+	pthread_mutex_init(&pm->lock, NULL);
+	ret = bus_add(pio, port, ACPI_PM_PORTS, &pm_ops, pm);
+	if (ret) {
+		pthread_mutex_destroy(&pm->lock);
+		free(pm);
+		return ret;
+	}
+	*out = pm;
+	return 0;
+}
+
+void acpi_pm_destroy(struct acpi_pm *pm)
+{
+	if (!pm)
+		return;
+	bus_remove(pm->pio, pm->port);
+	pthread_mutex_destroy(&pm->lock);
+	free(pm);
+}

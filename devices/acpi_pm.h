@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ACPI fixed hardware: PM1a event and control blocks, the power-management timer, a reset register.
+ * Source: ACPI specification 6.4, 4.8.
+ */
+#ifndef DEVICES_ACPI_PM_H
+#define DEVICES_ACPI_PM_H
+
+#include "vmm/core/power.h"
+#include "vmm/core/vm.h"
+
+/* Ports from the base on. */
+#define ACPI_PM_EVENT	    0  /* 4: status, enable */
+#define ACPI_PM_CONTROL	    4  /* 2 */
+#define ACPI_PM_TIMER	    8  /* 4 */
+#define ACPI_PM_RESET	    12 /* 1 */
+#define ACPI_PM_PORTS	    16
+#define ACPI_PM_RESET_VALUE 1
+
+struct acpi_pm;
+
+/* `sci` is level-triggered. `power` is copied. */
+int acpi_pm_create(struct bus *pio, uint16_t port, const struct irq_line *sci,
+		   const struct power *power, struct acpi_pm **out);
+void acpi_pm_destroy(struct acpi_pm *pm);
+void acpi_pm_reset(struct acpi_pm *pm);
+
+/* Press the power button. Any thread. */
+void acpi_pm_press_power_button(struct acpi_pm *pm);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A stream of bytes between a device (a UART, a port of a virtio console) and the host. The device
+ * has a backend to write to; the host pushes input with the device's own receive function, which
+ * takes what there is room for.
+ */
+#ifndef VMM_CORE_CHARDEV_H
+#define VMM_CORE_CHARDEV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Both are called on a device's thread with the device's lock held: they must not call back. */
+struct chardev_ops {
+	/* The guest wrote. Takes all of it, now; never blocks. Required. */
+	void (*write)(void *arg, const uint8_t *bytes, size_t count);
+	/* There is room for input again after receive took less than it was given. Required. */
+	void (*ready)(void *arg);
+};
+
+struct chardev {
+	const struct chardev_ops *ops;
+	void *arg;
+};
+
+static inline void chardev_write(const struct chardev *c, const uint8_t *bytes, size_t count)
+{
+	c->ops->write(c->arg, bytes, count);
+}
+
+static inline void chardev_ready(const struct chardev *c)
+{
+	c->ops->ready(c->arg);
+}
+
+#endif
