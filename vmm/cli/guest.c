@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest in this process: its machine, its consoles, its control socket. Foreground guests have the
+ * terminal; with a command the console is only kept, and the command's streams are the process's own.
+ */
+#include "vmm/cli/guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "vmm/base/checked.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/instance.h"
+#include "vmm/base/log.h"
+#include "vmm/cli/overlay.h"
+#include "vmm/cli/record.h"
+#include "vmm/cli/terminal.h"
+#include "vmm/machine/console.h"
+#include "vmm/machine/control.h"
+#include "vmm/machine/machine.h"
+#include "vmm/machine/panic_watch.h"
+
+#define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
+#define COUNTERS_MAX	16
+#define TAIL_SIZE	65536u
+
+/* Ports of the virtio console that carry a command; scripts/guest-init knows the names. */
+enum { PORT_STDIN, PORT_STDOUT, PORT_STDERR, PORT_STATUS, PORTS };
+static const char *const port_names[PORTS] = {"lodge.stdin", "lodge.stdout", "lodge.stderr",
+					      "lodge.status"};
+
+#define STATUS_LINE_MAX 32
+
+struct guest {
+	const struct guest_plan *plan;
+	const struct options *options;
+	struct instance instance;
+	struct loop *loop;
+	struct machine *machine;
+	struct control *control;
+	struct console *com1;
+	struct console *port[PORTS];
+	struct loop_source *signal[3];
+	struct panic_watch panic;
+	struct terminal_escape escape;
+	char *cmdline;
+	void *overlay;
+	size_t overlay_size;
+	uint64_t started_ns; /* CLOCK_MONOTONIC */
+	bool terminal;
+	bool ended;
+	int status;
+	char reason[512];
+	pthread_mutex_t lock; /* guards all below: ports are served on the loop, read at the end */
+	size_t line_length;
+	char line[STATUS_LINE_MAX];
+	int command_status; /* -1: not told */
+};
+
+static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+/* The end. */
+
+static void guest_end(struct guest *g, int status, const char *reason)
+{
+	if (g->ended)
+		return;
+	g->ended = true;
+	g->status = status;
+	snprintf(g->reason, sizeof(g->reason), "%s", reason);
+	loop_stop(g->loop);
+}
+
+static void on_ended(void *arg, enum machine_end end, const char *reason)
+{
+	static const int statuses[] = {
+		[MACHINE_OFF] = EXIT_GUEST_OFF,
+		[MACHINE_CRASHED] = EXIT_GUEST_CRASH,
+		[MACHINE_FAILED] = EXIT_HOST,
+	};
+
+	guest_end(arg, statuses[end], reason);
+}
+
+static void on_signal(void *arg, uint32_t number)
+{
+	char reason[64];
+
+	snprintf(reason, sizeof(reason), "ended by signal %u", number);
+	guest_end(arg, EXIT_HOST, reason);
+}
+
+/* Streams. */
+
+static void watch_panic(void *arg, const uint8_t *bytes, size_t count)
+{
+	struct guest *g = arg;
+	const char *reason = panic_watch_feed(&g->panic, bytes, count);
+
+	if (reason && g->machine)
+		machine_note_panic(g->machine, reason);
+}
+
+/* "exit N" and a newline, from the guest's init. */
+static void watch_status(void *arg, const uint8_t *bytes, size_t count)
+{
+	struct guest *g = arg;
+	uint64_t status;
+
+	pthread_mutex_lock(&g->lock);
+	for (size_t i = 0; i < count; i++) {
+		if (bytes[i] != '\n') {
+			if (g->line_length < sizeof(g->line) - 1)
+				g->line[g->line_length++] = (char)bytes[i];
+			continue;
+		}
+		g->line[g->line_length] = '\0';
+		g->line_length = 0;
+		if (strncmp(g->line, "exit ", 5) == 0 &&
+		    text_to_number(g->line + 5, 0, 255, &status) == 0)
+			g->command_status = (int)status;
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+static size_t com1_sink(void *arg, const uint8_t *bytes, size_t count)
+{
+	return machine_com1_receive(arg, bytes, count);
+}
+
+static size_t stdin_sink(void *arg, const uint8_t *bytes, size_t count)
+{
+	return machine_port_receive(arg, PORT_STDIN, bytes, count);
+}
+
+static void stdin_ended(void *arg)
+{
+	struct guest *g = arg;
+
+	machine_port_close(g->machine, PORT_STDIN);
+}
+
+static size_t filter_escape(void *arg, uint8_t *bytes, size_t count)
+{
+	struct guest *g = arg;
+	size_t kept = terminal_filter(&g->escape, bytes, count);
+
+	if (g->escape.left)
+		guest_end(g, EXIT_GUEST_OFF, "left by Ctrl-A x");
+	return kept;
+}
+
+static int consoles_create(struct guest *g)
+{
+	int ret = console_create(g->loop, &g->com1);
+
+	for (unsigned i = 0; i < PORTS && ret == 0 && g->options->command_count; i++)
+		ret = console_create(g->loop, &g->port[i]);
+	if (ret)
+		return ret;
+	console_set_watch(g->com1, watch_panic, g);
+	if (g->options->command_count)
+		console_set_watch(g->port[PORT_STATUS], watch_status, g);
+	return 0;
+}
+
+/* Connect the process's own streams, now that the machine can take input. */
+static int streams_attach(struct guest *g)
+{
+	struct console_client_config in = {.in_fd = STDIN_FILENO, .out_fd = -1, .arg = g,
+					   .input_ended = stdin_ended};
+	struct console_client_config out = {.in_fd = -1, .out_fd = STDOUT_FILENO, .lossless = true};
+	struct console_client_config both = {.in_fd = STDIN_FILENO, .out_fd = STDOUT_FILENO,
+					     .lossless = true, .arg = g};
+	struct console_client_config errors = {.in_fd = -1, .out_fd = STDERR_FILENO,
+					       .lossless = true};
+	int ret;
+
+	console_set_sink(g->com1, com1_sink, g->machine);
+	if (g->options->detach)
+		return 0;
+	if (!g->options->command_count) {
+		g->terminal = terminal_enter();
+		if (g->terminal)
+			both.filter = filter_escape;
+		return console_attach(g->com1, &both, NULL);
+	}
+	console_set_sink(g->port[PORT_STDIN], stdin_sink, g->machine);
+	ret = console_attach(g->port[PORT_STDIN], &in, NULL);
+	if (ret == 0)
+		ret = console_attach(g->port[PORT_STDOUT], &out, NULL);
+	if (ret == 0)
+		ret = console_attach(g->port[PORT_STDERR], &errors, NULL);
+	return ret;
+}
+
+static void consoles_flush(struct guest *g)
+{
+	console_flush(g->com1);
+	for (unsigned i = 0; i < PORTS; i++)
+		if (g->port[i])
+			console_flush(g->port[i]);
+}
+
+/* The control socket. */
+
+static void add_string(struct json_object *to, const char *key, const char *value)
+{
+	json_object_object_add(to, key, json_object_new_string(value));
+}
+
+static void add_number(struct json_object *to, const char *key, uint64_t value)
+{
+	json_object_object_add(to, key, json_object_new_uint64(value));
+}
+
+static struct json_object *disks_info(const struct options *o)
+{
+	struct json_object *disks = json_object_new_array();
+
+	for (unsigned i = 0; i < o->disk_count; i++) {
+		struct json_object *disk = json_object_new_object();
+
+		add_string(disk, "path", o->disk[i].path);
+		add_string(disk, "format", o->disk[i].format);
+		json_object_object_add(disk, "read_only",
+				       json_object_new_boolean(o->disk[i].read_only));
+		json_object_array_add(disks, disk);
+	}
+	return disks;
+}
+
+static struct json_object *exits_info(const struct guest *g)
+{
+	struct engine_counter counters[COUNTERS_MAX + 1];
+	struct json_object *exits = json_object_new_object();
+
+	machine_statistics(g->machine, counters, COUNTERS_MAX);
+	for (unsigned i = 0; counters[i].name; i++)
+		add_number(exits, counters[i].name, counters[i].count);
+	return exits;
+}
+
+static struct json_object *on_info(void *arg)
+{
+	struct guest *g = arg;
+	const struct options *o = g->options;
+	struct json_object *info = json_object_new_object();
+	uint64_t up = clock_monotonic_ns() - g->started_ns;
+
+	add_string(info, "name", g->instance.name);
+	add_string(info, "state", machine_is_paused(g->machine) ? "paused" : "running");
+	add_number(info, "pid", (uint64_t)getpid());
+	add_string(info, "engine", o->engine);
+	add_string(info, "cpu", o->cpu);
+	add_number(info, "cpus", o->cpus);
+	add_number(info, "memory_bytes", o->memory);
+	add_number(info, "uptime_seconds", up / CLOCK_NS_PER_S);
+	add_string(info, "kernel", g->plan->kernel);
+	add_string(info, "initrd", g->plan->initrd ? g->plan->initrd : "");
+	add_string(info, "cmdline", g->cmdline);
+	json_object_object_add(info, "disks", disks_info(o));
+	json_object_object_add(info, "exits", exits_info(g));
+	return info;
+}
+
+static char *on_console(void *arg)
+{
+	struct guest *g = arg;
+	char *text = malloc(TAIL_SIZE + 1);
+
+	if (text)
+		text[console_tail(g->com1, text, TAIL_SIZE)] = '\0';
+	return text;
+}
+
+static int on_pause(void *arg, struct error *err)
+{
+	struct guest *g = arg;
+
+	(void)err;
+	machine_pause(g->machine);
+	return 0;
+}
+
+static int on_resume(void *arg, struct error *err)
+{
+	struct guest *g = arg;
+
+	(void)err;
+	machine_resume(g->machine);
+	return 0;
+}
+
+static int on_stop(void *arg, bool force, struct error *err)
+{
+	struct guest *g = arg;
+
+	if (force) {
+		guest_end(g, EXIT_GUEST_OFF, "stopped by force");
+		return 0;
+	}
+	if (machine_is_paused(g->machine))
+		return error_set(err, -EBUSY, "resume it first, or use --force",
+				 "it is paused and cannot see its power button");
+	machine_press_power_button(g->machine);
+	return 0;
+}
+
+static const struct control_ops control_ops = {
+	.info = on_info,
+	.console = on_console,
+	.pause = on_pause,
+	.resume = on_resume,
+	.stop = on_stop,
+};
+
+static int sockets_open(struct guest *g, struct error *err)
+{
+	int fd = instance_listen(&g->instance, INSTANCE_CONSOLE, err);
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	ret = console_listen(g->com1, fd);
+	if (ret == 0) {
+		fd = instance_listen(&g->instance, INSTANCE_CONTROL, err);
+		if (fd < 0)
+			return fd;
+		ret = control_create(g->loop, fd, &control_ops, g, &g->control);
+	}
+	if (ret)
+		return error_set(err, ret, NULL, "control socket: %s", error_name(ret));
+	return 0;
+}
+
+/* Setting up. */
+
+static int cmdline_make(struct guest *g, struct error *err)
+{
+	const char *quiet = g->options->command_count ? " quiet" : "";
+
+	if (asprintf(&g->cmdline, "%s%s%s%s", DEFAULT_CMDLINE, quiet,
+		     g->options->append[0] ? " " : "", g->options->append) < 0) {
+		g->cmdline = NULL;
+		return error_set(err, -ENOMEM, NULL, "command line: out of memory");
+	}
+	if (g->options->command_count &&
+	    overlay_make(g->options->command_count, g->options->command, &g->overlay,
+			 &g->overlay_size))
+		return error_set(err, -ENOMEM, NULL, "command: out of memory");
+	return 0;
+}
+
+static void machine_config_fill(struct guest *g, const struct engine_ops *engine,
+				struct machine_config *config)
+{
+	const struct options *o = g->options;
+
+	*config = (struct machine_config){
+		.engine = engine,
+		.model = cpu_model_find(o->cpu),
+		.paravirtual = o->paravirtual,
+		.vcpus = o->cpus,
+		.memory = o->memory,
+		.kernel = g->plan->kernel,
+		.initrd = g->plan->initrd,
+		.cmdline = g->cmdline,
+		.overlay = g->overlay,
+		.overlay_size = g->overlay_size,
+		.disk_count = o->disk_count,
+		.com1 = console_chardev(g->com1),
+		.port_count = o->command_count ? PORTS : 0,
+	};
+	for (unsigned i = 0; i < o->disk_count; i++)
+		config->disk[i] = (struct machine_disk){
+			.path = o->disk[i].path,
+			.format = o->disk[i].format,
+			.read_only = o->disk[i].read_only,
+			.queues = o->disk[i].queues,
+		};
+	for (unsigned i = 0; i < config->port_count; i++)
+		config->port[i] = (struct virtio_console_port){
+			.name = port_names[i],
+			.backend = console_chardev(g->port[i]),
+		};
+}
+
+static int signals_add(struct guest *g)
+{
+	sigset_t set;
+	int ret = 0;
+
+	sigemptyset(&set);
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		sigaddset(&set, end_signals[i]);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals) && ret == 0; i++)
+		ret = loop_add_signal(g->loop, end_signals[i], on_signal, g, &g->signal[i]);
+	return ret;
+}
+
+static int guest_setup(struct guest *g, struct error *err)
+{
+	struct machine_events events = {.ended = on_ended, .arg = g};
+	struct machine_config config;
+	const struct engine_ops *engine;
+	struct error why = {0};
+	int ret;
+
+	engine = machine_engine_find(g->options->engine, &why, err);
+	if (!engine)
+		return -ENOTSUP;
+	ret = instance_claim(g->plan->name, &g->instance, err);
+	if (ret)
+		return ret;
+	if (g->options->detach) {
+		ret = record_check(g->plan->name, err);
+		if (ret)
+			return ret;
+	}
+	ret = cmdline_make(g, err);
+	if (ret)
+		return ret;
+	ret = loop_create(&g->loop);
+	if (ret == 0)
+		ret = signals_add(g);
+	if (ret == 0)
+		ret = consoles_create(g);
+	if (ret)
+		return error_set(err, ret, NULL, "event loop: %s", error_name(ret));
+	machine_config_fill(g, engine, &config);
+	ret = machine_create(&config, g->loop, &events, &g->machine, err);
+	if (ret == 0)
+		ret = sockets_open(g, err);
+	if (ret)
+		return ret;
+	ret = streams_attach(g);
+	if (ret)
+		return error_set(err, ret, NULL, "console: %s", error_name(ret));
+	return 0;
+}
+
+static void guest_teardown(struct guest *g)
+{
+	control_destroy(g->control);
+	machine_destroy(g->machine);
+	console_destroy(g->com1);
+	for (unsigned i = 0; i < PORTS; i++)
+		console_destroy(g->port[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		loop_remove(g->signal[i]);
+	loop_destroy(g->loop);
+	instance_release(&g->instance);
+	free(g->cmdline);
+	free(g->overlay);
+	pthread_mutex_destroy(&g->lock);
+}
+
+/* The guest runs: let the waiting parent go, and give up its terminal. */
+static void report_ready(struct guest *g)
+{
+	int null, ready_fd = g->plan->ready_fd;
+
+	if (ready_fd < 0)
+		return;
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (write(ready_fd, "", 1) != 1)
+		log_warn("the command that started this guest is gone");
+	close(ready_fd);
+	for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+		dup2(null, fd);
+	if (null > STDERR_FILENO)
+		close(null);
+}
+
+static void record_end(struct guest *g)
+{
+	struct json_object *facts = json_object_new_object();
+	char *tail = on_console(g);
+	struct error err = {0};
+
+	add_string(facts, "name", g->instance.name);
+	add_string(facts, "state", "ended");
+	add_string(facts, "reason", g->reason);
+	add_number(facts, "exit_status", (uint64_t)g->status);
+	add_number(facts, "ended_at", clock_realtime_ns() / CLOCK_NS_PER_S);
+	if (record_write(g->instance.name, facts, tail ? tail : "", tail ? strlen(tail) : 0, &err))
+		log_error("%s", err.what);
+	json_object_put(facts);
+	free(tail);
+}
+
+/* What the user is told at the end, and the exit status. */
+static int guest_conclude(struct guest *g)
+{
+	int status = g->status;
+
+	consoles_flush(g);
+	terminal_leave();
+	if (g->terminal)
+		printf("\n");
+	fflush(stdout);
+	if (g->options->detach)
+		record_end(g);
+	if (status == EXIT_GUEST_OFF && g->options->command_count) {
+		if (g->command_status >= 0)
+			return g->command_status;
+		snprintf(g->reason, sizeof(g->reason),
+			 "it powered off before the command ended");
+		status = EXIT_GUEST_CRASH;
+	}
+	if (status != EXIT_GUEST_OFF)
+		fprintf(stderr, "lodge: guest '%s': %s\n", g->instance.name, g->reason);
+	return status;
+}
+
+int guest_run(const struct guest_plan *plan)
+{
+	struct guest g = {.plan = plan, .options = plan->options, .command_status = -1,
+			  .instance.lock_fd = -1};
+	struct error err = {0};
+	int ret, status;
+
+	pthread_mutex_init(&g.lock, NULL);
+	ret = guest_setup(&g, &err);
+	if (ret) {
+		guest_teardown(&g);
+		return cli_fail(&err, ret, EXIT_HOST);
+	}
+	g.started_ns = clock_monotonic_ns();
+	report_ready(&g);
+	machine_resume(g.machine);
+	ret = loop_run(g.loop);
+	if (ret) {
+		g.status = EXIT_INTERNAL;
+		snprintf(g.reason, sizeof(g.reason), "event loop: %s", error_name(ret));
+	}
+	machine_pause(g.machine);
+	status = guest_conclude(&g);
+	guest_teardown(&g);
+	return status;
+}

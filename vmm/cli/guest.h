@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/* A guest in this process, from the claim of its name to its exit status. */
+#ifndef VMM_CLI_GUEST_H
+#define VMM_CLI_GUEST_H
+
+#include "vmm/cli/cli.h"
+
+struct guest_plan {
+	const struct options *options;
+	const char *name;
+	const char *kernel, *initrd; /* as chosen, the default guest's if none was given */
+	int ready_fd; /* detached: a byte is written here when the guest runs; else -1 */
+};
+
+/* Runs the guest to its end. Returns the exit status; what failed was printed. */
+int guest_run(const struct guest_plan *plan);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/* lodge: the table of commands, and help. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/base/checked.h"
+#include "vmm/cli/cli.h"
+#include "vmm/cli/version.h"
+
+static const struct command commands[] = {
+	{"run", "[NAME] [OPTION ...] [-- CMD ...]",
+	 "run a guest; with CMD: run it in the default guest and exit with its status", CMD_RUN, 0, 1,
+	 true, cmd_run},
+	{"ls", "", "list guests", CMD_LS, 0, 0, false, cmd_ls},
+	{"info", "NAME", "tell what a guest is and how it does", CMD_INFO, 1, 1, false, cmd_info},
+	{"console", "NAME", "connect the terminal to a guest's serial port; Ctrl-A x leaves",
+	 CMD_CONSOLE, 1, 1, false, cmd_console},
+	{"stop", "NAME", "press the power button; force the guest after a timeout", CMD_STOP, 1, 1,
+	 false, cmd_stop},
+	{"kill", "NAME", "end a guest at once", CMD_KILL, 1, 1, false, cmd_kill},
+	{"pause", "NAME", "stop a guest's vCPUs", CMD_PAUSE, 1, 1, false, cmd_pause},
+	{"resume", "NAME", "let a paused guest go on", CMD_RESUME, 1, 1, false, cmd_resume},
+	{"rm", "NAME", "forget a guest that ended", CMD_RM, 1, 1, false, cmd_rm},
+	{"doctor", "", "tell what this host can do for lodge, and what to change", CMD_DOCTOR, 0, 0,
+	 false, cmd_doctor},
+	{"completion", "bash", "print a completion script for the shell", CMD_COMPLETION, 1, 1, false,
+	 cmd_completion},
+};
+
+const struct command *command_at(unsigned index)
+{
+	return index < ARRAY_SIZE(commands) ? &commands[index] : NULL;
+}
+
+int cli_fail(const struct error *err, int code, enum exit_status status)
+{
+	error_print(err, code);
+	return (int)status;
+}
+
+static void print_options(unsigned mask)
+{
+	const struct option_spec *spec;
+
+	for (unsigned i = 0; (spec = option_at(i)); i++) {
+		char words[64];
+
+		if (!(spec->commands & mask))
+			continue;
+		snprintf(words, sizeof(words), "%c%c%c --%s%s%s", spec->letter ? '-' : ' ',
+			 spec->letter ? spec->letter : ' ', spec->letter ? ',' : ' ', spec->name,
+			 spec->argument ? " " : "", spec->argument ? spec->argument : "");
+		printf("  %-32s %s\n", words, spec->help);
+	}
+}
+
+static void print_command_help(const struct command *command)
+{
+	printf("usage: lodge %s %s\n\n%s\n\n", command->name, command->arguments,
+	       command->summary);
+	print_options(command->bit);
+}
+
+static void print_help(void)
+{
+	printf("lodge runs Linux guests.\n\nusage: lodge COMMAND [ARGUMENT ...]\n\ncommands:\n");
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+		printf("  %-10s %-34s %s\n", commands[i].name, commands[i].arguments,
+		       commands[i].summary);
+	printf("\noptions:\n");
+	print_options(CMD_ALL);
+	printf("\nexit status: 0 the guest powered off, 1 usage, 2 host or configuration,\n"
+	       "3 the guest crashed, 4 internal error; with -- CMD: CMD's status\n");
+}
+
+static const struct command *command_find(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const struct command *command;
+	struct options options;
+	struct error err = {0};
+	bool help;
+	int ret;
+
+	/* A peer that goes away is an error of the write, not the end of us. */
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+	    strcmp(argv[1], "help") == 0) {
+		print_help();
+		return argc < 2 ? EXIT_USAGE : 0;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("lodge %s\n", LODGE_VERSION);
+		return 0;
+	}
+	command = command_find(argv[1]);
+	if (!command) {
+		error_set(&err, -EINVAL, "see lodge --help", "command '%s': unknown", argv[1]);
+		return cli_fail(&err, -EINVAL, EXIT_USAGE);
+	}
+	ret = options_parse(command, argc - 1, argv + 1, &options, &help, &err);
+	if (ret)
+		return cli_fail(&err, ret, EXIT_USAGE);
+	if (help) {
+		print_command_help(command);
+		return 0;
+	}
+	return command->run(&options);
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of options. Help, the parser, shell completion and a test of the man page walk it. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/base/checked.h"
+#include "vmm/base/log.h"
+#include "vmm/base/text.h"
+#include "vmm/cli/cli.h"
+#include "vmm/core/engine.h"
+#include "devices/virtio/blk.h"
+
+#define MEMORY_MIN     (16ull << 20)
+#define MEMORY_MAX     (1ull << 40)
+#define MEMORY_DEFAULT (512ull << 20)
+#define TIMEOUT_DEFAULT_S 30u
+#define TIMEOUT_MAX_S	  86400u
+
+static int set_kernel(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->kernel = value;
+	return 0;
+}
+
+static int set_initrd(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->initrd = value;
+	return 0;
+}
+
+static int set_append(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->append = value;
+	return 0;
+}
+
+/* One word behind a disk's path. */
+static int disk_attribute(struct option_disk *disk, const char *word, struct error *err)
+{
+	uint64_t queues;
+
+	if (strcmp(word, "ro") == 0) {
+		disk->read_only = true;
+	} else if (strncmp(word, "queues=", 7) == 0) {
+		if (text_to_number(word + 7, 1, VIRTIO_BLK_QUEUES_MAX, &queues))
+			return error_set(err, -EINVAL, "give 1 to 16", "disk attribute '%s'", word);
+		disk->queues = (unsigned)queues;
+	} else if (strncmp(word, "format=", 7) == 0) {
+		disk->format = word + 7;
+	} else {
+		return error_set(err, -EINVAL, "use ro, queues=N or format=raw",
+				 "disk attribute '%s': unknown", word);
+	}
+	return 0;
+}
+
+/* The value is a piece of argv, which is ours to cut. */
+static int set_disk(struct options *o, const char *value, struct error *err)
+{
+	struct option_disk *disk = &o->disk[o->disk_count];
+	char *rest = (char *)(uintptr_t)value, *word;
+
+	if (o->disk_count == BOARD_DISKS_MAX)
+		return error_set(err, -EINVAL, NULL, "more than %d disks", BOARD_DISKS_MAX);
+	*disk = (struct option_disk){.format = "raw", .path = strsep(&rest, ",")};
+	if (!disk->path[0])
+		return error_set(err, -EINVAL, "give a path", "disk '': it has no path");
+	while ((word = strsep(&rest, ","))) {
+		int ret = disk_attribute(disk, word, err);
+
+		if (ret)
+			return ret;
+	}
+	o->disk_count++;
+	return 0;
+}
+
+static int set_cpus(struct options *o, const char *value, struct error *err)
+{
+	uint64_t cpus;
+
+	if (text_to_number(value, 1, ENGINE_VCPUS_MAX, &cpus))
+		return error_set(err, -EINVAL, "give 1 to 64", "number of vCPUs '%s'", value);
+	o->cpus = (unsigned)cpus;
+	return 0;
+}
+
+static int set_memory(struct options *o, const char *value, struct error *err)
+{
+	int ret = text_to_size(value, &o->memory);
+
+	if (ret || o->memory > MEMORY_MAX)
+		return error_set(err, -EINVAL, "give a size such as 512M or 4G, up to 1T",
+				 "memory size '%s'", value);
+	if (o->memory < MEMORY_MIN)
+		return error_set(err, -EINVAL, "give at least 16M",
+				 "memory size '%s': too little for a kernel", value);
+	o->memory = align_up(o->memory, 1 << 20);
+	return 0;
+}
+
+static int set_engine(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->engine = value;
+	return 0;
+}
+
+static int set_cpu(struct options *o, const char *value, struct error *err)
+{
+	if (!cpu_model_find(value))
+		return error_set(err, -EINVAL, "use portable or host", "CPU model '%s': unknown",
+				 value);
+	o->cpu = value;
+	return 0;
+}
+
+static int set_pv(struct options *o, const char *value, struct error *err)
+{
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return error_set(err, -EINVAL, "use on or off", "--pv '%s'", value);
+	o->paravirtual = strcmp(value, "on") == 0;
+	return 0;
+}
+
+static int set_detach(struct options *o, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	o->detach = true;
+	return 0;
+}
+
+static int set_force(struct options *o, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	o->force = true;
+	return 0;
+}
+
+static int set_timeout(struct options *o, const char *value, struct error *err)
+{
+	uint64_t seconds;
+
+	if (text_to_number(value, 0, TIMEOUT_MAX_S, &seconds))
+		return error_set(err, -EINVAL, "give seconds, up to 86400", "timeout '%s'", value);
+	o->timeout_s = (unsigned)seconds;
+	return 0;
+}
+
+static int set_format(struct options *o, const char *value, struct error *err)
+{
+	if (strcmp(value, "table") != 0 && strcmp(value, "json") != 0)
+		return error_set(err, -EINVAL, "use table or json", "format '%s': unknown", value);
+	o->json = strcmp(value, "json") == 0;
+	return 0;
+}
+
+static int set_log_level(struct options *o, const char *value, struct error *err)
+{
+	enum log_level level;
+
+	(void)o;
+	if (log_level_from_name(value, &level))
+		return error_set(err, -EINVAL, "use error, warn, info or debug",
+				 "log level '%s': unknown", value);
+	log_set_level(level);
+	return 0;
+}
+
+static const struct option_spec specs[] = {
+	{'k', "kernel", "FILE", "the kernel: bzImage or ELF vmlinux (default: the default guest's)",
+	 CMD_RUN, set_kernel},
+	{'i', "initrd", "FILE", "the initial RAM disk", CMD_RUN, set_initrd},
+	{'a', "append", "CMDLINE", "kernel command line, behind \"console=ttyS0 panic=-1\"", CMD_RUN,
+	 set_append},
+	{'d', "disk", "FILE[,ro][,queues=N]", "a raw disk image or block device; may be repeated",
+	 CMD_RUN, set_disk},
+	{'c', "cpus", "N", "number of vCPUs (default: 1)", CMD_RUN, set_cpus},
+	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)", CMD_RUN,
+	 set_memory},
+	{0, "engine", "ENGINE", "what runs the guest: auto or kvm (default: auto)", CMD_RUN,
+	 set_engine},
+	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
+	 set_cpu},
+	{0, "pv", "on|off", "show the guest that it is virtual (default: on)", CMD_RUN, set_pv},
+	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN, set_detach},
+	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
+	{0, "timeout", "SECONDS", "how long the guest may take before it is forced (default: 30)",
+	 CMD_STOP, set_timeout},
+	{0, "format", "table|json", "how to print", CMD_LS | CMD_INFO | CMD_DOCTOR, set_format},
+	{0, "log-level", "LEVEL", "error, warn, info or debug (default: warn)", CMD_ALL,
+	 set_log_level},
+};
+
+const struct option_spec *option_at(unsigned index)
+{
+	return index < ARRAY_SIZE(specs) ? &specs[index] : NULL;
+}
+
+#define LONG_BASE 256 /* getopt's value of the first long option */
+#define LONG_HELP (LONG_BASE + (int)ARRAY_SIZE(specs))
+
+struct getopt_tables {
+	char letters[2 * ARRAY_SIZE(specs) + 4];
+	struct option longs[ARRAY_SIZE(specs) + 2];
+};
+
+static void tables_fill(struct getopt_tables *t)
+{
+	char *letter = t->letters;
+
+	*letter++ = ':'; /* a missing argument is told from an unknown option */
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+		t->longs[i] = (struct option){
+			.name = specs[i].name,
+			.has_arg = specs[i].argument ? required_argument : no_argument,
+			.val = LONG_BASE + (int)i,
+		};
+		if (!specs[i].letter)
+			continue;
+		*letter++ = specs[i].letter;
+		if (specs[i].argument)
+			*letter++ = ':';
+	}
+	*letter++ = 'h';
+	*letter = '\0';
+	t->longs[ARRAY_SIZE(specs)] = (struct option){.name = "help", .val = LONG_HELP};
+	t->longs[ARRAY_SIZE(specs) + 1] = (struct option){0};
+}
+
+static const struct option_spec *spec_of(int value)
+{
+	if (value >= LONG_BASE && value < LONG_HELP)
+		return &specs[value - LONG_BASE];
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++)
+		if (specs[i].letter && specs[i].letter == value)
+			return &specs[i];
+	return NULL;
+}
+
+static int option_apply(const struct command *command, const struct option_spec *spec,
+			struct options *out, struct error *err)
+{
+	if (!(spec->commands & command->bit))
+		return error_set(err, -EINVAL, "see lodge --help", "option --%s: not for `lodge %s`",
+				 spec->name, command->name);
+	return spec->parse(out, spec->argument ? optarg : NULL, err);
+}
+
+static int words_check(const struct command *command, const struct options *o, struct error *err)
+{
+	char remedy[128];
+
+	snprintf(remedy, sizeof(remedy), "usage: lodge %s %s", command->name, command->arguments);
+	if (o->command_count && !command->takes_command)
+		return error_set(err, -EINVAL, remedy, "'--': `lodge %s` runs no command",
+				 command->name);
+	if (o->word_count < command->words_min)
+		return error_set(err, -EINVAL, remedy, "`lodge %s`: a name is missing",
+				 command->name);
+	if (o->word_count > command->words_max)
+		return error_set(err, -EINVAL, remedy, "'%s': one word too many",
+				 o->word[command->words_max]);
+	return 0;
+}
+
+static void split_command(int *argc, char **argv, struct options *out)
+{
+	for (int i = 0; i < *argc; i++) {
+		if (strcmp(argv[i], "--") != 0)
+			continue;
+		out->command = argv + i + 1;
+		out->command_count = *argc - i - 1;
+		argv[i] = NULL;
+		*argc = i;
+		return;
+	}
+}
+
+int options_parse(const struct command *command, int argc, char **argv, struct options *out,
+		  bool *help, struct error *err)
+{
+	struct getopt_tables tables;
+	int value;
+
+	*out = (struct options){.engine = "auto", .cpu = "portable", .paravirtual = true,
+				.append = "", .cpus = 1, .memory = MEMORY_DEFAULT,
+				.timeout_s = TIMEOUT_DEFAULT_S};
+	*help = false;
+	tables_fill(&tables);
+	split_command(&argc, argv, out);
+	opterr = 0;
+	optind = 1;
+	while ((value = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1) {
+		const struct option_spec *spec = spec_of(value);
+		int ret;
+
+		if (value == 'h' || value == LONG_HELP) {
+			*help = true;
+			return 0;
+		}
+		if (value == ':')
+			return error_set(err, -EINVAL, "see lodge --help",
+					 "option '%s': its argument is missing", argv[optind - 1]);
+		if (!spec)
+			return error_set(err, -EINVAL, "see lodge --help", "option '%s': unknown",
+					 argv[optind - 1]);
+		ret = option_apply(command, spec, out, err);
+		if (ret)
+			return ret;
+	}
+	out->word = argv + optind;
+	out->word_count = argc - optind;
+	return words_check(command, out, err);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/* Tables: each column as wide as its widest value. */
+#include "vmm/cli/table.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *cell(struct json_object *row, const char *key)
+{
+	struct json_object *value;
+
+	return json_object_object_get_ex(row, key, &value) ? json_object_get_string(value) : "-";
+}
+
+static int column_width(struct json_object *rows, const struct table_column *column)
+{
+	size_t width = strlen(column->title);
+
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		size_t n = strlen(cell(json_object_array_get_idx(rows, i), column->key));
+
+		width = n > width ? n : width;
+	}
+	return (int)width;
+}
+
+static void print_row(struct json_object *rows, const struct table_column *columns,
+		      struct json_object *row)
+{
+	for (const struct table_column *c = columns; c->title; c++) {
+		const char *text = row ? cell(row, c->key) : c->title;
+
+		/* The last column is not padded. */
+		if (c[1].title)
+			printf("%-*s  ", column_width(rows, c), text);
+		else
+			printf("%s\n", text);
+	}
+}
+
+void table_print(struct json_object *rows, const struct table_column *columns)
+{
+	print_row(rows, columns, NULL);
+	for (size_t i = 0; i < json_object_array_length(rows); i++)
+		print_row(rows, columns, json_object_array_get_idx(rows, i));
+}
+
+void json_print(struct json_object *object)
+{
+	printf("%s\n", json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+								      JSON_C_TO_STRING_NOSLASHESCAPE));
+}

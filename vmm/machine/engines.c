@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of engines, best first, and the choice between them. */
+#include <errno.h>
+#include <string.h>
+
+#include "vmm/base/checked.h"
+#include "vmm/kvm/kvm.h"
+#include "vmm/machine/machine.h"
+
+static const struct engine_ops *const engines[] = {&kvm_engine_ops};
+
+const struct engine_ops *machine_engine_at(unsigned index)
+{
+	return index < ARRAY_SIZE(engines) ? engines[index] : NULL;
+}
+
+const struct engine_ops *machine_engine_find(const char *name, struct error *why,
+					     struct error *err)
+{
+	bool any = strcmp(name, "auto") == 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(engines); i++) {
+		const struct engine_ops *engine = engines[i];
+
+		if (!any && strcmp(engine->name, name) != 0)
+			continue;
+		/* Named, it is taken at its word: what it lacks shows when it is used. */
+		if (engine->probe(false, any ? why : err) == 0)
+			return engine;
+		if (!any)
+			return NULL;
+	}
+	if (any)
+		*err = *why;
+	else if (strcmp(name, "bt") == 0)
+		error_set(err, -ENOTSUP, "use --engine kvm",
+			  "engine 'bt': this build does not have it yet");
+	else
+		error_set(err, -EINVAL, "use auto or kvm", "engine '%s': unknown", name);
+	return NULL;
+}

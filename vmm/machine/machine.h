@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A machine: an engine's virtual machine, the board's devices, a kernel to boot. All functions are
+ * for the thread that runs the loop; the guest runs on threads of its own.
+ */
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
+
+#include "devices/virtio/console.h"
+#include "vmm/base/loop.h"
+#include "vmm/core/chardev.h"
+#include "vmm/core/engine.h"
+#include "vmm/machine/board.h"
+
+struct machine_disk {
+	const char *path;
+	const char *format;
+	bool read_only;
+	unsigned queues; /* 0: one a vCPU */
+};
+
+struct machine_config {
+	const struct engine_ops *engine;
+	const struct cpu_model *model;
+	bool paravirtual;
+	unsigned vcpus;
+	uint64_t memory; /* bytes, a multiple of the page size */
+	const char *kernel, *initrd, *cmdline;
+	const void *overlay; /* see struct boot_config */
+	size_t overlay_size;
+	unsigned disk_count;
+	struct machine_disk disk[BOARD_DISKS_MAX];
+	struct chardev com1; /* where the guest's first serial port goes */
+	unsigned port_count; /* of the virtio console; 0: there is none */
+	struct virtio_console_port port[VIRTIO_CONSOLE_PORTS_MAX];
+};
+
+enum machine_end {
+	MACHINE_OFF,	 /* the guest powered off */
+	MACHINE_CRASHED, /* triple fault or panic */
+	MACHINE_FAILED,	 /* the host or the engine cannot go on */
+};
+
+struct machine_events {
+	/* The guest ended, with the reason in words. The machine is paused. Once. */
+	void (*ended)(void *arg, enum machine_end end, const char *reason);
+	void *arg;
+};
+
+struct machine;
+
+/* The engine by name ("auto" probes); *why says why auto chose as it did. NULL and the error. */
+const struct engine_ops *machine_engine_find(const char *name, struct error *why,
+					     struct error *err);
+/* All engines, NULL past the end. */
+const struct engine_ops *machine_engine_at(unsigned index);
+
+/* Everything is checked and opened here; the guest is loaded and paused. */
+int machine_create(const struct machine_config *config, struct loop *loop,
+		   const struct machine_events *events, struct machine **out, struct error *err);
+void machine_destroy(struct machine *machine);
+
+void machine_resume(struct machine *machine);
+void machine_pause(struct machine *machine);
+bool machine_is_paused(const struct machine *machine);
+
+void machine_press_power_button(struct machine *machine);
+
+/* Input for COM1 and for the console's ports: as for the devices' own receive functions. */
+size_t machine_com1_receive(struct machine *machine, const uint8_t *bytes, size_t count);
+size_t machine_port_receive(struct machine *machine, unsigned port, const uint8_t *bytes,
+			    size_t count);
+void machine_port_close(struct machine *machine, unsigned port);
+
+/* The kernel's console says that it panicked, for this reason. Any thread. */
+void machine_note_panic(struct machine *machine, const char *reason);
+
+/* Exits by reason, see engine_ops. */
+void machine_statistics(const struct machine *machine, struct engine_counter *out, unsigned max);
+
+#endif
