@@ -84,9 +84,9 @@ static int request_check(const struct block *block, const struct block_request *
 
 void block_complete(struct block_queue *queue, struct block_request *request, int result)
 {
-	if (request->op == BLOCK_FLUSH && result &&
-	    !atomic_exchange(&queue->block->failed, true))
-		log_error("a disk failed to sync (%s): it takes no more writes", error_name(result));
+	if (request->op == BLOCK_FLUSH && result && !atomic_exchange(&queue->block->failed, true))
+		log_error("a disk failed to sync (%s): it takes no more writes",
+			  error_name(result));
 	queue->in_flight--;
 	request->done(request, result);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A disk image behind one interface, whatever its format. A `struct block` is opened once; each
- * thread that does I/O makes a queue of its own on it. Requests complete on the thread that runs the
- * queue, in any order; a flush covers the requests that completed before it was submitted.
+ * thread that does I/O makes a queue of its own on it. Requests complete on the thread that runs
+ * the queue, in any order; a flush covers the requests that completed before it was submitted.
  */
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
@@ -18,15 +18,15 @@
 enum block_op {
 	BLOCK_READ,
 	BLOCK_WRITE,
-	BLOCK_FLUSH,	    /* what completed is on stable storage */
-	BLOCK_DISCARD,	    /* the content does not matter any more; a hint */
+	BLOCK_FLUSH,        /* what completed is on stable storage */
+	BLOCK_DISCARD,      /* the content does not matter any more; a hint */
 	BLOCK_WRITE_ZEROES, /* reads as zeroes from now on */
 };
 
 struct block_request {
 	enum block_op op;
 	uint64_t offset; /* bytes, a multiple of BLOCK_SECTOR */
-	uint64_t length; /* bytes, a multiple of BLOCK_SECTOR; the sum of iov for reads and writes */
+	uint64_t length; /* bytes, likewise; the sum of iov for reads and writes */
 	struct iovec *iov; /* the caller's until done; the queue may change it */
 	unsigned iov_count;
 	bool durable; /* a write that is on stable storage when it completes */
@@ -40,7 +40,7 @@ struct block_queue;
 
 struct block_info {
 	const char *format;
-	uint64_t size; /* bytes, a multiple of BLOCK_SECTOR */
+	uint64_t size;       /* bytes, a multiple of BLOCK_SECTOR */
 	uint32_t block_size; /* bytes that an aligned access should cover, at least BLOCK_SECTOR */
 	bool read_only;
 };
@@ -67,15 +67,16 @@ struct block_format {
 	/* Accept a request; it starts with the next wait at the latest. Never fails: done tells. */
 	void (*submit)(struct block_queue *queue, struct block_request *request);
 	/*
-	 * Start what was accepted, complete what is ready. With `block` sleep until something completed
-	 * or the eventfd `wake_fd` was signalled (and consume the signal). 0 or -errno.
+	 * Start what was accepted, complete what is ready. With `block` sleep until something
+	 * completed or the eventfd `wake_fd` was signalled (and consume the signal). 0 or -errno.
 	 */
 	int (*wait)(struct block_queue *queue, int wake_fd, bool block);
 };
 
 /*
- * Open the image `options->path` of format `name` ("raw"). Formats are never guessed: a guest writes
- * what it likes into its disk. Fails with -EBUSY where another process has it open for writing.
+ * Open the image `options->path` of format `name` ("raw"). Formats are never guessed: a guest
+ * writes what it likes into its disk. Fails with -EBUSY where another process has it open for
+ * writing.
  */
 int block_open(const char *name, const struct block_options *options, struct block **out,
 	       struct error *err);
@@ -86,7 +87,7 @@ const struct block_info *block_info(const struct block *block);
 /* Names of formats, NULL past the end. */
 const char *block_format_at(unsigned index);
 
-/* As in struct block_format. The range of a request is checked here; a bad one is done with -EINVAL. */
+/* As in struct block_format. A request's range is checked here; a bad one is done with -EINVAL. */
 int block_queue_create(struct block *block, unsigned depth, struct block_queue **out,
 		       struct error *err);
 void block_queue_destroy(struct block_queue *queue);

@@ -27,7 +27,7 @@ enum { FILE_BUFFERED, FILE_DIRECT, FILES };
 
 struct raw_block {
 	struct block block;
-	int fd[FILES]; /* the direct one may be -1 */
+	int fd[FILES];                               /* the direct one may be -1 */
 	uint32_t memory_alignment, offset_alignment; /* of O_DIRECT */
 };
 
@@ -37,7 +37,7 @@ struct raw_slot {
 	uint64_t done_bytes;
 	struct iovec *iov; /* what is left of a read or write */
 	unsigned iov_count;
-	bool buffered;	 /* O_DIRECT was refused, whatever the reported alignment */
+	bool buffered;   /* O_DIRECT was refused, whatever the reported alignment */
 	uint8_t *zeroes; /* the buffer of a write of zeroes by hand */
 	struct raw_slot *next_free;
 };
@@ -103,8 +103,7 @@ static int file_size(struct raw_block *raw, const struct stat *st,
 	return 0;
 }
 
-static int file_open(struct raw_block *raw, const struct block_options *options,
-		     struct error *err)
+static int file_open(struct raw_block *raw, const struct block_options *options, struct error *err)
 {
 	int flags = (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
 	struct stat st;
@@ -179,8 +178,8 @@ static int raw_open(const struct block_options *options, struct block **out, str
 	file_open_direct(raw, options);
 	raw->block.info.format = "raw";
 	raw->block.info.read_only = options->read_only;
-	raw->block.info.block_size = raw->fd[FILE_DIRECT] >= 0 ? raw->offset_alignment
-							       : BLOCK_SECTOR;
+	raw->block.info.block_size =
+		raw->fd[FILE_DIRECT] >= 0 ? raw->offset_alignment : BLOCK_SECTOR;
 	if (raw->block.info.block_size < BLOCK_SECTOR)
 		raw->block.info.block_size = BLOCK_SECTOR;
 	*out = &raw->block;
@@ -193,7 +192,7 @@ static int ring_open(struct io_uring *ring, unsigned entries, struct error *err)
 {
 	static const unsigned attempts[] = {
 		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* Linux 6.1 */
-		IORING_SETUP_COOP_TASKRUN,				 /* 5.19 */
+		IORING_SETUP_COOP_TASKRUN,                               /* 5.19 */
 		0,
 	};
 	int ret = -EINVAL;
@@ -202,7 +201,8 @@ static int ring_open(struct io_uring *ring, unsigned entries, struct error *err)
 		ret = io_uring_queue_init(entries, ring, attempts[i]);
 	if (ret == -EPERM || ret == -ENOSYS)
 		return error_set(err, ret,
-				 "allow it: sysctl kernel.io_uring_disabled=0, or the container's seccomp profile",
+				 "allow it: sysctl kernel.io_uring_disabled=0, or the container's "
+				 "seccomp profile",
 				 "io_uring: %s", error_name(ret));
 	if (ret)
 		return error_set(err, ret, "raise ulimit -l", "io_uring: %s", error_name(ret));
@@ -329,8 +329,8 @@ static void raw_submit(struct block_queue *queue, struct block_request *request)
 		return;
 	}
 	q->free = slot->next_free;
-	*slot = (struct raw_slot){.request = request, .iov = request->iov,
-				  .iov_count = request->iov_count};
+	*slot = (struct raw_slot){
+		.request = request, .iov = request->iov, .iov_count = request->iov_count};
 	slot_start(q, slot);
 }
 
@@ -468,7 +468,8 @@ static int raw_wait(struct block_queue *queue, int wake_fd, bool block)
 
 	if (!q->armed)
 		wake_arm(q, wake_fd);
-	ret = block ? io_uring_submit_and_wait(&q->ring, 1) : io_uring_submit_and_get_events(&q->ring);
+	ret = block ? io_uring_submit_and_wait(&q->ring, 1)
+		    : io_uring_submit_and_get_events(&q->ring);
 	if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
 		return ret;
 	io_uring_for_each_cqe(&q->ring, head, cqe)

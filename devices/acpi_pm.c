@@ -9,18 +9,19 @@
 #include "vmm/base/clock.h"
 
 /* 4.8.3.1: status bits that there is an event for; a write of one clears. */
-#define STATUS_TIMER	    (1u << 0)
-#define STATUS_GLOBAL	    (1u << 5)
+#define STATUS_TIMER        (1u << 0)
+#define STATUS_GLOBAL       (1u << 5)
 #define STATUS_POWER_BUTTON (1u << 8)
-#define STATUS_WAKE	    (1u << 15)
-#define ENABLE_MASK	    (STATUS_TIMER | STATUS_GLOBAL | STATUS_POWER_BUTTON)
+#define STATUS_WAKE         (1u << 15)
+#define STATUS_RTC          (1u << 10)
+#define ENABLE_MASK         (STATUS_TIMER | STATUS_GLOBAL | STATUS_POWER_BUTTON | STATUS_RTC)
 
 /* 4.8.3.2.1: control. SCI_EN is fixed: there is no legacy mode to leave. */
 #define CONTROL_SCI_ENABLE   (1u << 0)
 #define CONTROL_TYPE_SHIFT   10
 #define CONTROL_TYPE_MASK    7u
 #define CONTROL_SLEEP_ENABLE (1u << 13)
-#define SLEEP_TYPE_S5	     5u
+#define SLEEP_TYPE_S5        5u
 
 #define TIMER_HZ 3579545ull /* 4.8.3.3 */
 
@@ -88,7 +89,7 @@ static void byte_write(struct acpi_pm *pm, unsigned offset, uint8_t value)
 	switch (offset) {
 	case 0:
 	case 1:
-		pm->status &= (uint16_t)~((uint16_t)value << 8 * offset);
+		pm->status &= (uint16_t) ~((uint16_t)value << 8 * offset);
 		break;
 	case 2:
 		pm->enable = (uint16_t)((pm->enable & 0xff00) | value) & ENABLE_MASK;

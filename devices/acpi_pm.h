@@ -10,11 +10,11 @@
 #include "vmm/core/vm.h"
 
 /* Ports from the base on. */
-#define ACPI_PM_EVENT	    0  /* 4: status, enable */
-#define ACPI_PM_CONTROL	    4  /* 2 */
-#define ACPI_PM_TIMER	    8  /* 4 */
-#define ACPI_PM_RESET	    12 /* 1 */
-#define ACPI_PM_PORTS	    16
+#define ACPI_PM_EVENT       0  /* 4: status, enable */
+#define ACPI_PM_CONTROL     4  /* 2 */
+#define ACPI_PM_TIMER       8  /* 4 */
+#define ACPI_PM_RESET       12 /* 1 */
+#define ACPI_PM_PORTS       16
 #define ACPI_PM_RESET_VALUE 1
 
 struct acpi_pm;

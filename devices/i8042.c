@@ -11,7 +11,7 @@
 #define PORT_STATUS 0x64 /* reads status, writes a command */
 
 #define STATUS_OUTPUT_FULL 0x01
-#define STATUS_SYSTEM	   0x04 /* self-test passed */
+#define STATUS_SYSTEM      0x04 /* self-test passed */
 
 #define COMMAND_READ_BYTE    0x20
 #define COMMAND_WRITE_BYTE   0x60

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The real-time clock. Time is not counted but computed at each access: host time plus an offset. A
- * timer runs only while an interrupt is enabled. While the SET bit holds the clock, the guest writes
- * the time registers, and clearing it computes the new offset.
+ * timer runs only while an interrupt is enabled. While the SET bit holds the clock, the guest
+ * writes the time registers, and clearing it computes the new offset.
  */
 #include "devices/mc146818.h"
 
@@ -36,21 +36,21 @@ enum {
 };
 
 #define A_UPDATING 0x80
-#define A_RATE	   0x0f
-#define B_SET	   0x80
+#define A_RATE     0x0f
+#define B_SET      0x80
 #define B_PERIODIC 0x40
-#define B_ALARM	   0x20
+#define B_ALARM    0x20
 #define B_UPDATE   0x10
 #define B_BINARY   0x04
-#define B_24H	   0x02
+#define B_24H      0x02
 #define C_REQUEST  0x80
-#define D_VALID	   0x80
-#define HOUR_PM	   0x80
+#define D_VALID    0x80
+#define HOUR_PM    0x80
 #define ALARM_ANY  0xc0 /* both top bits: matches every value */
 
 #define EVENTS (B_PERIODIC | B_ALARM | B_UPDATE) /* the same bits in B and in C */
 
-#define CRYSTAL_HZ	 32768ull
+#define CRYSTAL_HZ       32768ull
 #define UPDATE_NOTICE_NS 244000ull /* UIP rises this long before an update */
 
 struct mc146818 {
@@ -60,9 +60,9 @@ struct mc146818 {
 	pthread_mutex_t lock; /* guards all below */
 	uint8_t index;
 	uint8_t cmos[CMOS_SIZE];
-	int64_t offset_s;	/* guest time less host time */
+	int64_t offset_s;         /* guest time less host time */
 	uint64_t period_start_ns; /* CLOCK_MONOTONIC */
-	time_t last_second;	/* guest time up to which updates were reported */
+	time_t last_second;       /* guest time up to which updates were reported */
 };
 
 static time_t guest_seconds(const struct mc146818 *rtc)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The MC146818 real-time clock with its CMOS memory, on ports 0x70 and 0x71. It runs with the host's
- * clock, shifted by what the guest set. Source: Motorola MC146818A data sheet.
+ * The MC146818 real-time clock with its CMOS memory, on ports 0x70 and 0x71. It runs with the
+ * host's clock, shifted by what the guest set. Source: Motorola MC146818A data sheet.
  */
 #ifndef DEVICES_MC146818_H
 #define DEVICES_MC146818_H

@@ -34,8 +34,7 @@ static void pvpanic_write(void *device, uint64_t offset, unsigned size, uint64_t
 
 static const struct bus_ops pvpanic_ops = {.read = pvpanic_read, .write = pvpanic_write};
 
-int pvpanic_create(struct bus *pio, uint16_t port, const struct power *power,
-		   struct pvpanic **out)
+int pvpanic_create(struct bus *pio, uint16_t port, const struct power *power, struct pvpanic **out)
 {
 	struct pvpanic *chip = calloc(1, sizeof(*chip));
 	int ret;

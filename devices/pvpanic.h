@@ -11,8 +11,7 @@
 
 struct pvpanic;
 
-int pvpanic_create(struct bus *pio, uint16_t port, const struct power *power,
-		   struct pvpanic **out);
+int pvpanic_create(struct bus *pio, uint16_t port, const struct power *power, struct pvpanic **out);
 void pvpanic_destroy(struct pvpanic *chip);
 
 #endif

@@ -26,25 +26,25 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define IIR_TIMEOUT  0x0c
 #define IIR_FIFO     0xc0
 
-#define FCR_ENABLE	  0x01
+#define FCR_ENABLE        0x01
 #define FCR_CLEAR_RECEIVE 0x02
 
 #define LCR_DLAB 0x80
 
-#define MCR_DTR	 0x01
-#define MCR_RTS	 0x02
+#define MCR_DTR  0x01
+#define MCR_RTS  0x02
 #define MCR_OUT1 0x04
 #define MCR_OUT2 0x08 /* gates the interrupt on a PC */
 #define MCR_LOOP 0x10
 #define MCR_MASK 0x1f
 
-#define LSR_DATA_READY	   0x01
-#define LSR_OVERRUN	   0x02
+#define LSR_DATA_READY     0x01
+#define LSR_OVERRUN        0x02
 #define LSR_TRANSMIT_EMPTY 0x60
 
 #define MSR_CTS 0x10
 #define MSR_DSR 0x20
-#define MSR_RI	0x40
+#define MSR_RI  0x40
 #define MSR_DCD 0x80
 
 #define FIFO_SIZE 16u

@@ -16,7 +16,8 @@ int uart16550_create(struct bus *pio, uint16_t port, const struct irq_line *irq,
 void uart16550_destroy(struct uart16550 *uart);
 void uart16550_reset(struct uart16550 *uart);
 
-/* Input for the guest: takes as many bytes as there is room for and returns how many. Any thread. */
+/* Input for the guest: takes as many bytes as there is room for and returns how many. Any thread.
+ */
 size_t uart16550_receive(struct uart16550 *uart, const uint8_t *bytes, size_t count);
 
 #endif

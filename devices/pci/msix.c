@@ -11,13 +11,13 @@
 #include "vmm/base/checked.h"
 #include "vmm/base/log.h"
 
-#define CAPABILITY_ID	  0x11
+#define CAPABILITY_ID     0x11
 #define CAPABILITY_LENGTH 12
-#define CAP_CONTROL	  2
-#define CAP_TABLE	  4
-#define CAP_PBA		  8
-#define CONTROL_ENABLE	  0x8000
-#define CONTROL_MASK	  0x4000
+#define CAP_CONTROL       2
+#define CAP_TABLE         4
+#define CAP_PBA           8
+#define CONTROL_ENABLE    0x8000
+#define CONTROL_MASK      0x4000
 
 #define ENTRY_DATA    8
 #define ENTRY_CONTROL 12

@@ -9,12 +9,12 @@
 #include "devices/pci/pci.h"
 
 #define MSIX_VECTORS_MAX 128
-#define MSIX_ENTRY_SIZE	 16u
-#define MSIX_NO_VECTOR	 0xffff
+#define MSIX_ENTRY_SIZE  16u
+#define MSIX_NO_VECTOR   0xffff
 
 struct msix_vector {
 	uint8_t entry[MSIX_ENTRY_SIZE]; /* address, data, control */
-	struct msi_line *line;		/* made when first used */
+	struct msi_line *line;          /* made when first used */
 	int fd;
 	bool pending;
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The PCI bus. Configuration accesses of any size are taken apart into bytes under one lock; a write
- * changes the bits that the `writable` mask allows. After a write to the command register or a BAR
- * the function's mappings are brought in line. What is not there reads as all ones.
+ * The PCI bus. Configuration accesses of any size are taken apart into bytes under one lock; a
+ * write changes the bits that the `writable` mask allows. After a write to the command register or
+ * a BAR the function's mappings are brought in line. What is not there reads as all ones.
  */
 #include "devices/pci/pci.h"
 
@@ -18,12 +18,12 @@
 #define PORT_DATA     0xcfc
 #define ADDRESS_VALID 0x80000000u
 
-#define SLOT_SHIFT	   15 /* ECAM: bus 27:20, device 19:15, function 14:12, register 11:0 */
-#define FUNCTION_SHIFT	   12
+#define SLOT_SHIFT         15 /* ECAM: bus 27:20, device 19:15, function 14:12, register 11:0 */
+#define FUNCTION_SHIFT     12
 #define ECAM_REGISTER_MASK 0xfffu
 
 #define FIRST_CAPABILITY 0x40
-#define BAR_MEMORY_MASK	 0xfffffff0u
+#define BAR_MEMORY_MASK  0xfffffff0u
 
 struct pci_bus {
 	struct pci_config config;
@@ -359,8 +359,11 @@ static const struct pci_ops bridge_ops = {0};
 int pci_bus_create(const struct pci_config *config, struct pci_bus **out)
 {
 	/* The part number of Red Hat's generic host bridge: it wants no driver. */
-	static const struct pci_id id = {.vendor = 0x1b36, .device = 0x0008, .class = 0x060000,
-					 .subsystem_vendor = 0x1af4, .subsystem = 0x1100};
+	static const struct pci_id id = {.vendor = 0x1b36,
+					 .device = 0x0008,
+					 .class = 0x060000,
+					 .subsystem_vendor = 0x1af4,
+					 .subsystem = 0x1100};
 	struct pci_bus *bus = calloc(1, sizeof(*bus));
 	int ret;
 

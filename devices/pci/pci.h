@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A PCI bus behind a host bridge: configuration space by ECAM and by ports 0xcf8/0xcfc, base address
- * registers, INTx. One bus, 32 slots, function 0 only. Sources: PCI Local Bus 3.0, PCI Express 5.0
- * 7.2.2 (ECAM).
+ * A PCI bus behind a host bridge: configuration space by ECAM and by ports 0xcf8/0xcfc, base
+ * address registers, INTx. One bus, 32 slots, function 0 only. Sources: PCI Local Bus 3.0, PCI
+ * Express 5.0 7.2.2 (ECAM).
  */
 #ifndef DEVICES_PCI_PCI_H
 #define DEVICES_PCI_PCI_H
@@ -11,35 +11,36 @@
 
 #include "vmm/core/vm.h"
 
-#define PCI_SLOTS	32
-#define PCI_BARS	6
+#define PCI_SLOTS       32
+#define PCI_BARS        6
 #define PCI_CONFIG_SIZE 256u
 
 /* Configuration space, type 0 header. */
-#define PCI_VENDOR	  0x00
-#define PCI_DEVICE	  0x02
-#define PCI_COMMAND	  0x04
-#define PCI_STATUS	  0x06
-#define PCI_REVISION	  0x08
-#define PCI_CLASS	  0x09 /* 3: programming interface, subclass, class */
-#define PCI_BAR		  0x10
+#define PCI_VENDOR        0x00
+#define PCI_DEVICE        0x02
+#define PCI_COMMAND       0x04
+#define PCI_STATUS        0x06
+#define PCI_REVISION      0x08
+#define PCI_CLASS         0x09 /* 3: programming interface, subclass, class */
+#define PCI_BAR           0x10
 #define PCI_SUBSYS_VENDOR 0x2c
-#define PCI_SUBSYS	  0x2e
+#define PCI_SUBSYS        0x2e
 #define PCI_CAPABILITIES  0x34
-#define PCI_IRQ_LINE	  0x3c
-#define PCI_IRQ_PIN	  0x3d
+#define PCI_IRQ_LINE      0x3c
+#define PCI_IRQ_PIN       0x3d
 
-#define PCI_COMMAND_MEMORY     0x0002
-#define PCI_COMMAND_MASTER     0x0004
-#define PCI_COMMAND_NO_INTX    0x0400
-#define PCI_STATUS_INTX	       0x0008
+#define PCI_COMMAND_MEMORY      0x0002
+#define PCI_COMMAND_MASTER      0x0004
+#define PCI_COMMAND_NO_INTX     0x0400
+#define PCI_STATUS_INTX         0x0008
 #define PCI_STATUS_CAPABILITIES 0x0010
 
 struct pci_function;
 
 /* What a device on the bus does. Called on a vCPU's thread. */
 struct pci_ops {
-	/* Required if it has BARs: an access within BAR `bar`, as in struct bus_ops; nothing held. */
+	/* Required if it has BARs: an access within BAR `bar`, as in struct bus_ops; nothing held.
+	 */
 	uint64_t (*bar_read)(void *device, unsigned bar, uint64_t offset, unsigned size);
 	void (*bar_write)(void *device, unsigned bar, uint64_t offset, unsigned size,
 			  uint64_t value);
@@ -73,7 +74,7 @@ struct pci_function {
 	struct irq_line irq;
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t writable[PCI_CONFIG_SIZE]; /* bits that a guest's write changes */
-	uint8_t next_capability;	   /* where the next one goes */
+	uint8_t next_capability;           /* where the next one goes */
 	struct pci_bar bar[PCI_BARS];
 };
 
@@ -96,7 +97,7 @@ struct pci_config {
 	struct vm *vm;
 	uint64_t ecam_base, ecam_size;
 	uint32_t window_base, window_size; /* where BARs go */
-	unsigned first_gsi, gsi_count;	   /* INTA of slot n is first + n % count */
+	unsigned first_gsi, gsi_count;     /* INTA of slot n is first + n % count */
 };
 
 /* Makes the bus and its host bridge, slot 0. */

@@ -19,11 +19,11 @@
 #include "vmm/base/checked.h"
 
 #define F_SEG_MAX      (1ull << 2)
-#define F_RO	       (1ull << 5)
+#define F_RO           (1ull << 5)
 #define F_BLK_SIZE     (1ull << 6)
-#define F_FLUSH	       (1ull << 9)
+#define F_FLUSH        (1ull << 9)
 #define F_TOPOLOGY     (1ull << 10)
-#define F_MQ	       (1ull << 12)
+#define F_MQ           (1ull << 12)
 #define F_DISCARD      (1ull << 13)
 #define F_WRITE_ZEROES (1ull << 14)
 
@@ -35,9 +35,9 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 #define SEGMENT_SIZE  16u /* of discard and write zeroes: sector, count, flags */
 #define SEGMENT_UNMAP 1u
 
-#define CONFIG_SIZE    60u
-#define QUEUE_SIZE     256u
-#define SEG_MAX	       (VIRTQUEUE_SIZE_MAX - 2)
+#define CONFIG_SIZE 60u
+#define QUEUE_SIZE  256u
+#define SEG_MAX     (VIRTQUEUE_SIZE_MAX - 2)
 /* Most sectors of one discard or write-zeroes segment: 2 GiB. */
 #define RANGE_SECTORS_MAX (1u << 22)
 
@@ -45,8 +45,8 @@ struct blk_request {
 	struct block_request block;
 	struct blk_queue *queue;
 	struct blk_request *next_free;
-	uint8_t *status;	/* in guest memory */
-	uint32_t written;	/* bytes that a success writes, status included */
+	uint8_t *status;  /* in guest memory */
+	uint32_t written; /* bytes that a success writes, status included */
 	struct virtqueue_chain chain;
 };
 
@@ -86,8 +86,7 @@ static void request_finish(struct blk_request *r, int result)
 	if (result && result != -EOPNOTSUPP)
 		log_limited(&q->blk->vdev.limit, LOG_WARN, "virtio-blk %s: a request failed: %s",
 			    q->blk->serial, error_name(result));
-	virtqueue_push(&q->blk->vdev.queue[q->index].ring, r->chain.head,
-		       result ? 1 : r->written);
+	virtqueue_push(&q->blk->vdev.queue[q->index].ring, r->chain.head, result ? 1 : r->written);
 	r->next_free = q->free;
 	q->free = r;
 }

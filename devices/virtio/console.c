@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * virtio-console. Control messages to the guest are not queued but remembered as bits a port, so that
- * a guest that provokes them without taking them costs nothing. Sections are of virtio 1.2.
+ * virtio-console. Control messages to the guest are not queued but remembered as bits a port, so
+ * that a guest that provokes them without taking them costs nothing. Sections are of virtio 1.2.
  */
 #include "devices/virtio/console.h"
 
@@ -17,14 +17,14 @@
 
 #define F_MULTIPORT (1ull << 1)
 
-#define CONFIG_SIZE	8u /* columns, rows, ports */
+#define CONFIG_SIZE     8u /* columns, rows, ports */
 #define CONFIG_PORTS_AT 4u
-#define QUEUE_SIZE	128
+#define QUEUE_SIZE      128
 
 /* 5.3.2: port 0 has queues 0 and 1, the control queues are 2 and 3, port n has 2n+2 and 2n+3. */
 #define QUEUE_CONTROL_IN  2u
 #define QUEUE_CONTROL_OUT 3u
-#define QUEUES_MAX	  (2 * (VIRTIO_CONSOLE_PORTS_MAX + 1))
+#define QUEUES_MAX        (2 * (VIRTIO_CONSOLE_PORTS_MAX + 1))
 
 /* 5.3.6.2: control messages. */
 #define CONTROL_SIZE 8u /* port, event, value */

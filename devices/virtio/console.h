@@ -11,11 +11,11 @@
 #include "vmm/core/chardev.h"
 
 #define VIRTIO_CONSOLE_PORTS_MAX 8
-#define VIRTIO_CONSOLE_NAME_MAX	 31
+#define VIRTIO_CONSOLE_NAME_MAX  31
 
 struct virtio_console_port {
 	const char *name; /* at most VIRTIO_CONSOLE_NAME_MAX bytes; copied */
-	bool console;	  /* a terminal (hvc), not a plain stream */
+	bool console;     /* a terminal (hvc), not a plain stream */
 	struct chardev backend;
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A virtio device, apart from its transport (virtio 1.2, chapters 2 and 3): features, status, queues
- * and their life. A device type gives ops; a transport (virtio_pci.h) drives the state.
+ * A virtio device, apart from its transport (virtio 1.2, chapters 2 and 3): features, status,
+ * queues and their life. A device type gives ops; a transport (virtio_pci.h) drives the state.
  */
 #ifndef DEVICES_VIRTIO_VIRTIO_H
 #define DEVICES_VIRTIO_VIRTIO_H
@@ -20,18 +20,18 @@
 #define VIRTIO_F_COMMON (VIRTIO_F_RING_INDIRECT | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1)
 
 #define VIRTIO_STATUS_ACKNOWLEDGE 0x01
-#define VIRTIO_STATUS_DRIVER	  0x02
-#define VIRTIO_STATUS_DRIVER_OK	  0x04
+#define VIRTIO_STATUS_DRIVER      0x02
+#define VIRTIO_STATUS_DRIVER_OK   0x04
 #define VIRTIO_STATUS_FEATURES_OK 0x08
 #define VIRTIO_STATUS_NEEDS_RESET 0x40
-#define VIRTIO_STATUS_FAILED	  0x80
+#define VIRTIO_STATUS_FAILED      0x80
 
 struct virtio_device;
 
 /* All are called on a vCPU's thread with the transport's lock held. */
 struct virtio_ops {
 	const char *name;
-	uint16_t id;	/* virtio 1.2, chapter 5 */
+	uint16_t id;    /* virtio 1.2, chapter 5 */
 	uint32_t class; /* PCI class code */
 	unsigned config_size;
 	/* Required if config_size: device-specific configuration; the range lies within it. */
@@ -53,11 +53,11 @@ struct virtio_queue {
 	uint16_t size;
 	bool enabled;
 	uint64_t desc, avail, used; /* guest-physical */
-	int kick_fd;		    /* an eventfd, blocking: the guest rang */
+	int kick_fd;                /* an eventfd, blocking: the guest rang */
 	_Atomic uint16_t vector;    /* of the transport */
 };
 
-/* How a device reaches its driver. Any thread; nothing is held, no lock is taken that start or stop hold. */
+/* How a device reaches its driver. Any thread; takes no lock that is held around start or stop. */
 struct virtio_transport_ops {
 	void (*queue_interrupt)(void *transport, unsigned queue);
 	void (*config_interrupt)(void *transport);
@@ -72,7 +72,7 @@ struct virtio_device {
 	uint64_t offered, accepted;
 	_Atomic uint8_t status;
 	_Atomic uint8_t generation; /* of the device-specific configuration */
-	bool running;		    /* between start and stop */
+	bool running;               /* between start and stop */
 	unsigned queue_count;
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
 	struct ratelimit limit;

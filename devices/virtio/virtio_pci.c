@@ -15,7 +15,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 
-#define VIRTIO_VENDOR	     0x1af4
+#define VIRTIO_VENDOR        0x1af4
 #define VIRTIO_DEVICE_MODERN 0x1040 /* plus the device's id */
 
 /* BAR 0. */
@@ -23,7 +23,7 @@
 #define BAR_SIZE       0x4000u
 #define COMMON_AT      0x0000u
 #define COMMON_SIZE    0x38u
-#define ISR_AT	       0x0800u
+#define ISR_AT         0x0800u
 #define ISR_SIZE       1u
 #define CONFIG_AT      0x1000u
 #define NOTIFY_AT      0x2000u
@@ -35,10 +35,10 @@
 #define MSIX_PBA_AT   0x0800u
 
 /* 4.1.4: vendor-specific capabilities. */
-#define CAP_VENDOR	  0x09
-#define CAP_LENGTH	  16u
+#define CAP_VENDOR        0x09
+#define CAP_LENGTH        16u
 #define CAP_NOTIFY_LENGTH 20u
-#define CAP_PCI_LENGTH	  20u
+#define CAP_PCI_LENGTH    20u
 enum { CFG_COMMON = 1, CFG_NOTIFY, CFG_ISR, CFG_DEVICE, CFG_PCI };
 
 /* 4.1.4.3: the common configuration. */
@@ -177,8 +177,7 @@ static uint32_t feature_word(uint64_t features, uint32_t select)
 
 static struct virtio_queue *selected_queue(struct virtio_pci *vp)
 {
-	return vp->queue_select < vp->vdev->queue_count ? &vp->vdev->queue[vp->queue_select]
-							: NULL;
+	return vp->queue_select < vp->vdev->queue_count ? &vp->vdev->queue[vp->queue_select] : NULL;
 }
 
 /* The structure as bytes, so that any access is a copy of a part. */
@@ -257,8 +256,7 @@ static void driver_feature_write(struct virtio_pci *vp, uint32_t value)
 	unsigned shift = 32 * vp->driver_feature_select;
 
 	/* 2.2.1: fixed once FEATURES_OK is set. */
-	if (vp->driver_feature_select > 1 ||
-	    atomic_load(&vdev->status) & VIRTIO_STATUS_FEATURES_OK)
+	if (vp->driver_feature_select > 1 || atomic_load(&vdev->status) & VIRTIO_STATUS_FEATURES_OK)
 		return;
 	vdev->accepted = (vdev->accepted & ~(0xffffffffull << shift)) | (uint64_t)value << shift;
 }
@@ -344,8 +342,7 @@ static uint64_t structures_read(struct virtio_pci *vp, unsigned offset, unsigned
 	return le64_get(bytes);
 }
 
-static void structures_write(struct virtio_pci *vp, unsigned offset, unsigned size,
-			     uint64_t value)
+static void structures_write(struct virtio_pci *vp, unsigned offset, unsigned size, uint64_t value)
 {
 	const struct virtio_ops *ops = vp->vdev->ops;
 	uint8_t bytes[8];
@@ -379,8 +376,7 @@ static uint64_t vp_bar_read(void *device, unsigned bar, uint64_t offset, unsigne
 	return value;
 }
 
-static void vp_bar_write(void *device, unsigned bar, uint64_t offset, unsigned size,
-			 uint64_t value)
+static void vp_bar_write(void *device, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
 {
 	struct virtio_pci *vp = device;
 
@@ -471,8 +467,8 @@ static void capabilities_add(struct virtio_pci *vp)
 	memset(vp->pci.writable + vp->pci_cap + 8, 0xff, 12);
 }
 
-int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot,
-		      struct virtio_device *vdev, struct virtio_pci **out)
+int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot, struct virtio_device *vdev,
+		      struct virtio_pci **out)
 {
 	struct pci_id id = {
 		.vendor = VIRTIO_VENDOR,

@@ -9,8 +9,8 @@
 struct virtio_pci;
 
 /* `vdev` is initialised and outlives the transport, which makes itself known to it. */
-int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot,
-		      struct virtio_device *vdev, struct virtio_pci **out);
+int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot, struct virtio_device *vdev,
+		      struct virtio_pci **out);
 void virtio_pci_destroy(struct virtio_pci *vp);
 void virtio_pci_reset(struct virtio_pci *vp);
 

@@ -31,11 +31,11 @@
 #define DESC_INDIRECT 4u
 
 #define AVAIL_NO_INTERRUPT 1u
-#define USED_NO_NOTIFY	   1u
+#define USED_NO_NOTIFY     1u
 
-#define RING_FLAGS 0
-#define RING_INDEX 2
-#define RING_START 4
+#define RING_FLAGS  0
+#define RING_INDEX  2
+#define RING_START  4
 #define AVAIL_ENTRY 2u
 #define USED_ENTRY  8u
 
@@ -185,7 +185,8 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)
 {
 	uint64_t offset = RING_START + USED_ENTRY * (uint64_t)(vq->next_used % vq->size);
-	/* Asked for anew, so that the page is marked dirty; it was memory when the queue started. */
+	/* Asked for anew, so that the page is marked dirty; it was memory when the queue started.
+	 */
 	uint8_t *entry = memory_at_write(vq->memory, vq->used_address + offset, USED_ENTRY);
 
 	assert(entry);

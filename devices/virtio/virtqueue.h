@@ -15,9 +15,9 @@
 
 struct virtqueue {
 	struct guest_memory *memory;
-	uint16_t size;	  /* a power of two */
+	uint16_t size;    /* a power of two */
 	bool event_index; /* VIRTIO_F_EVENT_IDX was negotiated */
-	bool broken;	  /* the device must be reset */
+	bool broken;      /* the device must be reset */
 	uint64_t used_address;
 	const uint8_t *desc, *avail;
 	uint8_t *used;

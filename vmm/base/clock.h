@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#define CLOCK_NS_PER_S	1000000000ull
+#define CLOCK_NS_PER_S  1000000000ull
 #define CLOCK_NS_PER_MS 1000000ull
 
 /* Since some point in the past; never steps. */

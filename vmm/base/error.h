@@ -8,7 +8,7 @@
 #define VMM_BASE_ERROR_H
 
 struct error {
-	char what[512];	  /* the object and the cause; empty: nothing was said */
+	char what[512];   /* the object and the cause; empty: nothing was said */
 	char remedy[256]; /* what the user can do; empty: nothing helps */
 };
 

@@ -26,8 +26,8 @@
 #define ATTEMPTS  50
 
 /* All that a guest's directory can hold: nothing else is ever removed. */
-static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE,
-				    PID_FILE ".new", LOCK_FILE};
+static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE, PID_FILE ".new",
+				    LOCK_FILE};
 
 static int path_join(char *out, size_t size, const char *a, const char *b, struct error *err)
 {
@@ -175,8 +175,7 @@ static int claim_locked(struct instance *instance, struct error *err)
 				 "guest '%s': it is running (pid %d)", instance->name,
 				 (int)pid_read(instance->path));
 	if (fd < 0)
-		return error_set(err, fd, "check the directory", "'%s': %s", lock,
-				 error_name(fd));
+		return error_set(err, fd, "check the directory", "'%s': %s", lock, error_name(fd));
 	instance->lock_fd = fd;
 	return 0;
 }

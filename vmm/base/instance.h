@@ -2,8 +2,8 @@
 /*
  * Where guests live on the host. A running guest owns a directory of its name with its sockets; a
  * lock in it, held by the process, tells a running guest from what a killed one left. As root the
- * directories are /run/lodge and /var/lib/lodge, else $XDG_RUNTIME_DIR/lodge (or /tmp/lodge-UID) and
- * $XDG_STATE_HOME/lodge (or ~/.local/state/lodge).
+ * directories are /run/lodge and /var/lib/lodge, else $XDG_RUNTIME_DIR/lodge (or /tmp/lodge-UID)
+ * and $XDG_STATE_HOME/lodge (or ~/.local/state/lodge).
  */
 #ifndef VMM_BASE_INSTANCE_H
 #define VMM_BASE_INSTANCE_H
@@ -38,7 +38,7 @@ void instance_release(struct instance *instance);
 /* Does a process hold that name? Its pid goes to *pid (0 where it did not say). */
 bool instance_is_running(const char *name, pid_t *pid);
 
-/* Call `visit` with each running guest's name and pid; clear away dead ones. Stops when it is not 0. */
+/* Call `visit` for each running guest until it returns not 0; dead ones are cleared away. */
 int instance_for_each(int (*visit)(void *arg, const char *name, pid_t pid), void *arg,
 		      struct error *err);
 

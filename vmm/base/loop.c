@@ -251,8 +251,7 @@ void loop_timer_arm(struct loop_source *timer, uint64_t deadline_ns)
 	assert(ret == 0);
 }
 
-int loop_add_signal(struct loop *loop, int signal, loop_fn *fn, void *arg,
-		    struct loop_source **out)
+int loop_add_signal(struct loop *loop, int signal, loop_fn *fn, void *arg, struct loop_source **out)
 {
 	sigset_t set;
 	int fd;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The event loop of one thread: file descriptors, timers, signals and work posted by other
- * threads. Everything but loop_post() and loop_timer_arm() is for the loop's own thread. A callback may remove any
- * source, its own included.
+ * threads. Everything but loop_post() and loop_timer_arm() is for the loop's own thread. A callback
+ * may remove any source, its own included.
  */
 #ifndef VMM_BASE_LOOP_H
 #define VMM_BASE_LOOP_H

@@ -103,7 +103,8 @@ static int facs_write(struct writer *w, uint64_t *address)
 static int fadt_write(struct writer *w, const struct acpi_board *board, uint64_t facs,
 		      uint64_t dsdt)
 {
-	/* WBINVD, PROC_C1, SLP_BUTTON (there is none), FIX_RTC (none), TMR_VAL_EXT, RESET_REG_SUP */
+	/* WBINVD, PROC_C1, SLP_BUTTON (there is none), FIX_RTC (none), TMR_VAL_EXT, RESET_REG_SUP
+	 */
 	const uint32_t flags = 1u << 0 | 1u << 2 | 1u << 5 | 1u << 6 | 1u << 8 | 1u << 10;
 	/* VGA and the 8042 are absent, so a kernel need not look for them (5.2.9.3). */
 	const uint16_t boot_flags = 1u << 2;
@@ -118,11 +119,11 @@ static int fadt_write(struct writer *w, const struct acpi_board *board, uint64_t
 	le32_put(fadt + 56, board->pm_event_port);
 	le32_put(fadt + 64, board->pm_control_port);
 	le32_put(fadt + 76, board->pm_timer_port);
-	fadt[88] = 4; /* PM1_EVT_LEN */
-	fadt[89] = 2; /* PM1_CNT_LEN */
-	fadt[91] = 4; /* PM_TMR_LEN */
-	le16_put(fadt + 96, 0xffff);  /* P_LVL2_LAT: no C2 */
-	le16_put(fadt + 98, 0xffff);  /* P_LVL3_LAT: no C3 */
+	fadt[88] = 4;                /* PM1_EVT_LEN */
+	fadt[89] = 2;                /* PM1_CNT_LEN */
+	fadt[91] = 4;                /* PM_TMR_LEN */
+	le16_put(fadt + 96, 0xffff); /* P_LVL2_LAT: no C2 */
+	le16_put(fadt + 98, 0xffff); /* P_LVL3_LAT: no C3 */
 	le16_put(fadt + 109, boot_flags);
 	le32_put(fadt + 112, flags);
 	port_put(fadt + 116, board->reset_port, 8);
@@ -227,8 +228,8 @@ int acpi_write(const struct acpi_board *board, struct guest_memory *memory, uint
 	uint8_t *root = table_open(&w, RSDP_SIZE, rsdp);
 
 	if (!root || dsdt_write(&w, &dsdt) || facs_write(&w, &facs) ||
-	    fadt_write(&w, board, facs, dsdt) || madt_write(&w, board) ||
-	    mcfg_write(&w, board) || xsdt_write(&w, &xsdt))
+	    fadt_write(&w, board, facs, dsdt) || madt_write(&w, board) || mcfg_write(&w, board) ||
+	    xsdt_write(&w, &xsdt))
 		return error_set(err, -ENOSPC, NULL, "ACPI tables do not fit into %llu bytes",
 				 (unsigned long long)room);
 	rsdp_fill(root, xsdt);

@@ -49,8 +49,7 @@ int boot_file_read(const struct boot_file *file, uint64_t offset, void *to, size
 }
 
 int boot_file_load(const struct boot_file *file, uint64_t offset, uint64_t length,
-		   struct guest_memory *memory, uint64_t gpa, const char *part,
-		   struct error *err)
+		   struct guest_memory *memory, uint64_t gpa, const char *part, struct error *err)
 {
 	void *to = memory_at_write(memory, gpa, length);
 	int ret;
@@ -71,8 +70,7 @@ int boot_file_load(const struct boot_file *file, uint64_t offset, uint64_t lengt
 	return 0;
 }
 
-static int file_open(const char *what, const char *path, struct boot_file *file,
-		     struct error *err)
+static int file_open(const char *what, const char *path, struct boot_file *file, struct error *err)
 {
 	struct stat st;
 	int code;
@@ -103,8 +101,8 @@ static void file_close(struct boot_file *file)
 
 static int kernel_recognise(struct boot *boot, struct error *err)
 {
-	size_t length = boot->kernel.size < sizeof(boot->head) ? boot->kernel.size
-							       : sizeof(boot->head);
+	size_t length =
+		boot->kernel.size < sizeof(boot->head) ? boot->kernel.size : sizeof(boot->head);
 	int ret = boot_file_read(&boot->kernel, 0, boot->head, length);
 
 	if (ret)
@@ -175,16 +173,21 @@ void boot_close(struct boot *boot)
 
 struct cpu_segment boot_segment(uint16_t selector, uint8_t type, bool wide)
 {
-	return (struct cpu_segment){.limit = ~0u, .selector = selector, .type = type, .present = 1,
-				    .s = 1, .g = 1, .l = wide, .db = !wide};
+	return (struct cpu_segment){.limit = ~0u,
+				    .selector = selector,
+				    .type = type,
+				    .present = 1,
+				    .s = 1,
+				    .g = 1,
+				    .l = wide,
+				    .db = !wide};
 }
 
 static void range_add(struct boot_image *image, uint64_t base, uint64_t end,
 		      enum boot_range_type type)
 {
 	if (end > base)
-		image->range[image->range_count++] =
-			(struct boot_range){base, end - base, type};
+		image->range[image->range_count++] = (struct boot_range){base, end - base, type};
 }
 
 static void describe_memory(struct boot_image *image, const struct acpi_board *board)
@@ -218,8 +221,8 @@ static int initrd_load(struct boot_image *image, struct error *err)
 	if (top > image->memory->range[0].size)
 		top = image->memory->range[0].size;
 	if (size > top || top - size < image->kernel_end)
-		return boot_too_small(image, "kernel and initrd together",
-				      image->kernel_end + size, err);
+		return boot_too_small(image, "kernel and initrd together", image->kernel_end + size,
+				      err);
 	image->initrd_at = (top - size) & ~(MEMORY_PAGE_SIZE - 1);
 	image->initrd_size = size;
 	if (image->initrd_at < image->kernel_end)

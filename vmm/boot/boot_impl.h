@@ -6,15 +6,15 @@
 #include "vmm/boot/boot.h"
 
 /* Below 1 MiB, the way firmware would leave it. */
-#define BOOT_GDT	0x1000ull
-#define BOOT_START_INFO 0x6000ull /* PVH: start info, module list and memory map */
-#define BOOT_ZERO_PAGE	0x7000ull /* bzImage: struct boot_params */
+#define BOOT_GDT         0x1000ull
+#define BOOT_START_INFO  0x6000ull /* PVH: start info, module list and memory map */
+#define BOOT_ZERO_PAGE   0x7000ull /* bzImage: struct boot_params */
 #define BOOT_PAGE_TABLES 0x9000ull /* six pages: PML4, PDPT, four page directories */
-#define BOOT_CMDLINE	0x20000ull
-#define BOOT_CMDLINE_MAX 4096u /* with its NUL; the kernel's own limit is 2048 */
-#define BOOT_EBDA	0x9fc00ull /* end of conventional memory */
-#define BOOT_ACPI	0xe0000ull /* ACPI tables, to 1 MiB */
-#define BOOT_HIGH	0x100000ull
+#define BOOT_CMDLINE     0x20000ull
+#define BOOT_CMDLINE_MAX 4096u      /* with its NUL; the kernel's own limit is 2048 */
+#define BOOT_EBDA        0x9fc00ull /* end of conventional memory */
+#define BOOT_ACPI        0xe0000ull /* ACPI tables, to 1 MiB */
+#define BOOT_HIGH        0x100000ull
 
 enum boot_range_type { BOOT_RAM = 1, BOOT_RESERVED = 2 }; /* as in e820 */
 
@@ -24,7 +24,7 @@ struct boot_range {
 };
 
 #define BOOT_RANGES_MAX 8
-#define BOOT_HEAD_SIZE	4096u
+#define BOOT_HEAD_SIZE  4096u
 
 struct boot_file {
 	char *path;
@@ -73,8 +73,7 @@ extern const struct kernel_format elf_format;
 
 /* `length` bytes of the file from `offset` to `gpa`; the error says what they are (`part`). */
 int boot_file_load(const struct boot_file *file, uint64_t offset, uint64_t length,
-		   struct guest_memory *memory, uint64_t gpa, const char *part,
-		   struct error *err);
+		   struct guest_memory *memory, uint64_t gpa, const char *part, struct error *err);
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *to, size_t length);
 
 /* A kernel that is not what it says. Returns -ENOEXEC. */

@@ -12,40 +12,40 @@
 #include "vmm/boot/boot_impl.h"
 
 /* Offsets in the file, and in struct boot_params alike ("The Real-Mode Kernel Header"). */
-#define HDR_SETUP_SECTS	    0x1f1
-#define HDR_SYSSIZE	    0x1f4
-#define HDR_BOOT_FLAG	    0x1fe
-#define HDR_JUMP	    0x200
-#define HDR_MAGIC	    0x202
-#define HDR_VERSION	    0x206
-#define HDR_LOADER_TYPE	    0x210
-#define HDR_LOADFLAGS	    0x211
+#define HDR_SETUP_SECTS     0x1f1
+#define HDR_SYSSIZE         0x1f4
+#define HDR_BOOT_FLAG       0x1fe
+#define HDR_JUMP            0x200
+#define HDR_MAGIC           0x202
+#define HDR_VERSION         0x206
+#define HDR_LOADER_TYPE     0x210
+#define HDR_LOADFLAGS       0x211
 #define HDR_RAMDISK_IMAGE   0x218
 #define HDR_RAMDISK_SIZE    0x21c
 #define HDR_CMD_LINE_PTR    0x228
 #define HDR_INITRD_ADDR_MAX 0x22c
-#define HDR_ALIGNMENT	    0x230
-#define HDR_RELOCATABLE	    0x234
-#define HDR_XLOADFLAGS	    0x236
+#define HDR_ALIGNMENT       0x230
+#define HDR_RELOCATABLE     0x234
+#define HDR_XLOADFLAGS      0x236
 #define HDR_CMDLINE_SIZE    0x238
 #define HDR_PREF_ADDRESS    0x258
-#define HDR_INIT_SIZE	    0x260
+#define HDR_INIT_SIZE       0x260
 
-#define BOOT_FLAG_MAGIC	 0xaa55
-#define HEADER_MAGIC	 0x53726448 /* "HdrS" */
-#define VERSION_2_12	 0x020c
-#define XLF_KERNEL_64	 1u
-#define LOADFLAG_HIGH	 1u
+#define BOOT_FLAG_MAGIC  0xaa55
+#define HEADER_MAGIC     0x53726448 /* "HdrS" */
+#define VERSION_2_12     0x020c
+#define XLF_KERNEL_64    1u
+#define LOADFLAG_HIGH    1u
 #define LOADER_UNDEFINED 0xff
-#define ENTRY_64	 0x200
-#define SECTOR		 512u
+#define ENTRY_64         0x200
+#define SECTOR           512u
 
 /* Fields of struct boot_params ("The zero page", zero-page.rst). */
-#define ZP_ACPI_RSDP	0x070
+#define ZP_ACPI_RSDP    0x070
 #define ZP_E820_ENTRIES 0x1e8
-#define ZP_E820_TABLE	0x2d0
-#define ZP_E820_ENTRY	20u
-#define ZP_SIZE		4096u
+#define ZP_E820_TABLE   0x2d0
+#define ZP_E820_ENTRY   20u
+#define ZP_SIZE         4096u
 
 #define BOOT_CS 0x10 /* "64-bit boot protocol": selectors of __BOOT_CS and __BOOT_DS */
 #define BOOT_DS 0x18
@@ -110,8 +110,7 @@ static int bzimage_load(struct boot_image *image, struct error *err)
 		size = boot->kernel.size - setup_size;
 	if (size <= ENTRY_64)
 		return boot_malformed(boot, "it holds no kernel behind its header", err);
-	ret = boot_file_load(&boot->kernel, setup_size, size, image->memory, at, "the kernel",
-			     err);
+	ret = boot_file_load(&boot->kernel, setup_size, size, image->memory, at, "the kernel", err);
 	if (ret)
 		return ret;
 	image->entry = at + ENTRY_64;
@@ -182,7 +181,7 @@ static int bzimage_enter(struct boot_image *image, struct cpu_state *cpu, struct
 	cpu->segment[CPU_FS] = cpu->segment[CPU_GS] = data;
 	cpu->gdt = (struct cpu_table){BOOT_GDT, 31};
 	cpu->cr0 |= 0x80000001; /* PG, PE */
-	cpu->cr4 |= 0x20;	/* PAE */
+	cpu->cr4 |= 0x20;       /* PAE */
 	cpu->cr3 = BOOT_PAGE_TABLES;
 	cpu->efer |= 0x500; /* LMA, LME */
 	cpu->rip = image->entry;

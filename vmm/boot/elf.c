@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ELF vmlinux: segments at their physical addresses, entered in 32-bit protected mode at the address
- * that the PVH note names (xen/include/public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY), with a start info
- * in EBX (xen/include/public/arch-x86/hvm/start_info.h, version 1).
+ * ELF vmlinux: segments at their physical addresses, entered in 32-bit protected mode at the
+ * address that the PVH note names (xen/include/public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY), with a
+ * start info in EBX (xen/include/public/arch-x86/hvm/start_info.h, version 1).
  */
 #include <elf.h>
 #include <errno.h>
@@ -14,17 +14,17 @@
 #include "vmm/boot/boot_impl.h"
 
 #define PROGRAM_HEADERS_MAX 64
-#define NOTES_MAX	    65536u /* bytes */
-#define NOTE_NAME	    "Xen"
+#define NOTES_MAX           65536u /* bytes */
+#define NOTE_NAME           "Xen"
 #define NOTE_PHYS32_ENTRY   18
 
 #define START_INFO_MAGIC   0x336ec578
 #define START_INFO_VERSION 1
-#define START_INFO_SIZE	   56u
-#define MODULE_SIZE	   32u
+#define START_INFO_SIZE    56u
+#define MODULE_SIZE        32u
 #define MEMMAP_ENTRY_SIZE  24u
-#define MODULE_AT	   (BOOT_START_INFO + 64)
-#define MEMMAP_AT	   (BOOT_START_INFO + 128)
+#define MODULE_AT          (BOOT_START_INFO + 64)
+#define MEMMAP_AT          (BOOT_START_INFO + 128)
 
 static int elf_match(const struct boot *boot)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line: a table of commands, a table of options, and what a command gets to see of them. */
+/* The command line: tables of commands and options, and what a command gets to see of them. */
 #ifndef VMM_CLI_CLI_H
 #define VMM_CLI_CLI_H
 
@@ -12,7 +12,7 @@
 enum exit_status {
 	EXIT_GUEST_OFF = 0,
 	EXIT_USAGE = 1,
-	EXIT_HOST = 2,	   /* host or configuration */
+	EXIT_HOST = 2, /* host or configuration */
 	EXIT_GUEST_CRASH = 3,
 	EXIT_INTERNAL = 4,
 };
@@ -82,7 +82,8 @@ struct option_spec {
 
 /* options.c; NULL past the end. */
 const struct option_spec *option_at(unsigned index);
-/* Parse the words behind the command's name. 0, or -EINVAL; *help tells that --help was among them. */
+/* Parse the words behind the command's name. 0, or -EINVAL; *help tells that --help was among them.
+ */
 int options_parse(const struct command *command, int argc, char **argv, struct options *out,
 		  bool *help, struct error *err);
 

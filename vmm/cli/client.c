@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A minimal HTTP/1.1 client: one request a connection, the answer's body ends with the connection. A
- * library would do more, and cost every start of a guest the loading of two dozen libraries.
+ * A minimal HTTP/1.1 client: one request a connection, the answer's body ends with the connection.
+ * A library would do more, and cost every start of a guest the loading of two dozen libraries.
  */
 #include "vmm/cli/client.h"
 
@@ -70,7 +70,8 @@ static int exchange(int fd, const char *method, const char *url, const char *bod
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	n = snprintf(request, sizeof(request),
-		     "%s %s HTTP/1.1\r\nHost: lodge\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+		     "%s %s HTTP/1.1\r\nHost: lodge\r\nConnection: close\r\nContent-Length: "
+		     "%zu\r\n\r\n%s",
 		     method, url, body ? strlen(body) : 0, body ? body : "");
 	if (n < 0 || (size_t)n >= sizeof(request))
 		return -E2BIG;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* lodge doctor: a table of checks of the host, each with what it found and what to change. */
 #include <errno.h>
-#include <limits.h>
 #include <liburing.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
@@ -57,7 +57,8 @@ static int check_io_uring(struct error *err)
 
 	if (ret)
 		return error_set(err, ret,
-				 "allow it: sysctl kernel.io_uring_disabled=0, or the container's seccomp profile",
+				 "allow it: sysctl kernel.io_uring_disabled=0, or the container's "
+				 "seccomp profile",
 				 "io_uring: %s: disks will not work", error_name(ret));
 	io_uring_queue_exit(&ring);
 	error_set(err, 0, NULL, "io_uring works");
@@ -74,8 +75,8 @@ static int check_runtime(struct error *err)
 	ret = instance_claim(name, &probe, err);
 	if (ret)
 		return ret;
-	error_set(err, 0, NULL, "%.*s is writable",
-		  (int)(strlen(probe.path) - strlen(name) - 1), probe.path);
+	error_set(err, 0, NULL, "%.*s is writable", (int)(strlen(probe.path) - strlen(name) - 1),
+		  probe.path);
 	instance_release(&probe);
 	return 0;
 }
@@ -114,8 +115,8 @@ static const struct {
 	bool needed; /* without it no guest runs */
 	check_fn *check;
 } checks[] = {
-	{"kernel", true, check_kernel},	  {"kvm", true, check_kvm},
-	{"cpu", true, check_cpu},	  {"io_uring", false, check_io_uring},
+	{"kernel", true, check_kernel},   {"kvm", true, check_kvm},
+	{"cpu", true, check_cpu},         {"io_uring", false, check_io_uring},
 	{"runtime", true, check_runtime}, {"state", true, check_state},
 	{"guest", false, check_guest},
 };
@@ -123,7 +124,10 @@ static const struct {
 int cmd_doctor(const struct options *options)
 {
 	static const struct table_column columns[] = {
-		{"CHECK", "check"}, {"RESULT", "result"}, {"DETAIL", "detail"}, {NULL, NULL},
+		{"CHECK", "check"},
+		{"RESULT", "result"},
+		{"DETAIL", "detail"},
+		{NULL, NULL},
 	};
 	struct json_object *rows = json_object_new_array();
 	int status = 0;
@@ -139,7 +143,7 @@ int cmd_doctor(const struct options *options)
 		error_format(&err, ret, line, sizeof(line));
 		json_object_object_add(row, "check", json_object_new_string(checks[i].name));
 		json_object_object_add(row, "result",
-				       json_object_new_string(ret == 0		    ? "ok"
+				       json_object_new_string(ret == 0           ? "ok"
 							      : checks[i].needed ? "fail"
 										 : "warn"));
 		json_object_object_add(row, "detail", json_object_new_string(line));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A guest in this process: its machine, its consoles, its control socket. Foreground guests have the
- * terminal; with a command the console is only kept, and the command's streams are the process's own.
+ * A guest in this process: its machine, its consoles, its control socket. Foreground guests have
+ * the terminal; with a command the console is only kept, and the command's streams are the
+ * process's own.
  */
 #include "vmm/cli/guest.h"
 
@@ -27,8 +28,8 @@
 #include "vmm/machine/panic_watch.h"
 
 #define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
-#define COUNTERS_MAX	16
-#define TAIL_SIZE	65536u
+#define COUNTERS_MAX    16
+#define TAIL_SIZE       65536u
 
 /* Ports of the virtio console that carry a command; scripts/guest-init knows the names. */
 enum { PORT_STDIN, PORT_STDOUT, PORT_STDERR, PORT_STATUS, PORTS };
@@ -173,13 +174,13 @@ static int consoles_create(struct guest *g)
 /* Connect the process's own streams, now that the machine can take input. */
 static int streams_attach(struct guest *g)
 {
-	struct console_client_config in = {.in_fd = STDIN_FILENO, .out_fd = -1, .arg = g,
-					   .input_ended = stdin_ended};
+	struct console_client_config in = {
+		.in_fd = STDIN_FILENO, .out_fd = -1, .arg = g, .input_ended = stdin_ended};
 	struct console_client_config out = {.in_fd = -1, .out_fd = STDOUT_FILENO, .lossless = true};
-	struct console_client_config both = {.in_fd = STDIN_FILENO, .out_fd = STDOUT_FILENO,
-					     .lossless = true, .arg = g};
-	struct console_client_config errors = {.in_fd = -1, .out_fd = STDERR_FILENO,
-					       .lossless = true};
+	struct console_client_config both = {
+		.in_fd = STDIN_FILENO, .out_fd = STDOUT_FILENO, .lossless = true, .arg = g};
+	struct console_client_config errors = {
+		.in_fd = -1, .out_fd = STDERR_FILENO, .lossless = true};
 	int ret;
 
 	console_set_sink(g->com1, com1_sink, g->machine);
@@ -512,8 +513,7 @@ static int guest_conclude(struct guest *g)
 	if (status == EXIT_GUEST_OFF && g->options->command_count) {
 		if (g->command_status >= 0)
 			return g->command_status;
-		snprintf(g->reason, sizeof(g->reason),
-			 "it powered off before the command ended");
+		snprintf(g->reason, sizeof(g->reason), "it powered off before the command ended");
 		status = EXIT_GUEST_CRASH;
 	}
 	if (status != EXIT_GUEST_OFF)
@@ -523,7 +523,9 @@ static int guest_conclude(struct guest *g)
 
 int guest_run(const struct guest_plan *plan)
 {
-	struct guest g = {.plan = plan, .options = plan->options, .command_status = -1,
+	struct guest g = {.plan = plan,
+			  .options = plan->options,
+			  .command_status = -1,
 			  .instance.lock_fd = -1};
 	struct error err = {0};
 	int ret, status;

@@ -33,9 +33,10 @@ static void visit_record(void *arg, const char *name, struct json_object *facts)
 int cmd_ls(const struct options *options)
 {
 	static const struct table_column columns[] = {
-		{"NAME", "name"},   {"STATE", "state"},	  {"ENGINE", "engine"},
-		{"CPUS", "cpus"},   {"MEMORY", "memory_bytes"}, {"PID", "pid"},
-		{"REASON", "reason"}, {NULL, NULL},
+		{"NAME", "name"},           {"STATE", "state"},
+		{"ENGINE", "engine"},       {"CPUS", "cpus"},
+		{"MEMORY", "memory_bytes"}, {"PID", "pid"},
+		{"REASON", "reason"},       {NULL, NULL},
 	};
 	struct json_object *rows = json_object_new_array();
 	struct error err = {0};

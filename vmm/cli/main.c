@@ -11,8 +11,8 @@
 
 static const struct command commands[] = {
 	{"run", "[NAME] [OPTION ...] [-- CMD ...]",
-	 "run a guest; with CMD: run it in the default guest and exit with its status", CMD_RUN, 0, 1,
-	 true, cmd_run},
+	 "run a guest; with CMD: run it in the default guest and exit with its status", CMD_RUN, 0,
+	 1, true, cmd_run},
 	{"ls", "", "list guests", CMD_LS, 0, 0, false, cmd_ls},
 	{"info", "NAME", "tell what a guest is and how it does", CMD_INFO, 1, 1, false, cmd_info},
 	{"console", "NAME", "connect the terminal to a guest's serial port; Ctrl-A x leaves",
@@ -25,8 +25,8 @@ static const struct command commands[] = {
 	{"rm", "NAME", "forget a guest that ended", CMD_RM, 1, 1, false, cmd_rm},
 	{"doctor", "", "tell what this host can do for lodge, and what to change", CMD_DOCTOR, 0, 0,
 	 false, cmd_doctor},
-	{"completion", "bash", "print a completion script for the shell", CMD_COMPLETION, 1, 1, false,
-	 cmd_completion},
+	{"completion", "bash", "print a completion script for the shell", CMD_COMPLETION, 1, 1,
+	 false, cmd_completion},
 };
 
 const struct command *command_at(unsigned index)
@@ -58,8 +58,7 @@ static void print_options(unsigned mask)
 
 static void print_command_help(const struct command *command)
 {
-	printf("usage: lodge %s %s\n\n%s\n\n", command->name, command->arguments,
-	       command->summary);
+	printf("usage: lodge %s %s\n\n%s\n\n", command->name, command->arguments, command->summary);
 	print_options(command->bit);
 }
 

@@ -6,18 +6,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/virtio/blk.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/cli/cli.h"
 #include "vmm/core/engine.h"
-#include "devices/virtio/blk.h"
 
-#define MEMORY_MIN     (16ull << 20)
-#define MEMORY_MAX     (1ull << 40)
-#define MEMORY_DEFAULT (512ull << 20)
+#define MEMORY_MIN        (16ull << 20)
+#define MEMORY_MAX        (1ull << 40)
+#define MEMORY_DEFAULT    (512ull << 20)
 #define TIMEOUT_DEFAULT_S 30u
-#define TIMEOUT_MAX_S	  86400u
+#define TIMEOUT_MAX_S     86400u
 
 static int set_kernel(struct options *o, const char *value, struct error *err)
 {
@@ -179,8 +179,8 @@ static const struct option_spec specs[] = {
 	{'k', "kernel", "FILE", "the kernel: bzImage or ELF vmlinux (default: the default guest's)",
 	 CMD_RUN, set_kernel},
 	{'i', "initrd", "FILE", "the initial RAM disk", CMD_RUN, set_initrd},
-	{'a', "append", "CMDLINE", "kernel command line, behind \"console=ttyS0 panic=-1\"", CMD_RUN,
-	 set_append},
+	{'a', "append", "CMDLINE", "kernel command line, behind \"console=ttyS0 panic=-1\"",
+	 CMD_RUN, set_append},
 	{'d', "disk", "FILE[,ro][,queues=N]", "a raw disk image or block device; may be repeated",
 	 CMD_RUN, set_disk},
 	{'c', "cpus", "N", "number of vCPUs (default: 1)", CMD_RUN, set_cpus},
@@ -191,7 +191,8 @@ static const struct option_spec specs[] = {
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
 	{0, "pv", "on|off", "show the guest that it is virtual (default: on)", CMD_RUN, set_pv},
-	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN, set_detach},
+	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN,
+	 set_detach},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
 	{0, "timeout", "SECONDS", "how long the guest may take before it is forced (default: 30)",
 	 CMD_STOP, set_timeout},
@@ -250,8 +251,8 @@ static int option_apply(const struct command *command, const struct option_spec 
 			struct options *out, struct error *err)
 {
 	if (!(spec->commands & command->bit))
-		return error_set(err, -EINVAL, "see lodge --help", "option --%s: not for `lodge %s`",
-				 spec->name, command->name);
+		return error_set(err, -EINVAL, "see lodge --help",
+				 "option --%s: not for `lodge %s`", spec->name, command->name);
 	return spec->parse(out, spec->argument ? optarg : NULL, err);
 }
 
@@ -291,8 +292,12 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
 	struct getopt_tables tables;
 	int value;
 
-	*out = (struct options){.engine = "auto", .cpu = "portable", .paravirtual = true,
-				.append = "", .cpus = 1, .memory = MEMORY_DEFAULT,
+	*out = (struct options){.engine = "auto",
+				.cpu = "portable",
+				.paravirtual = true,
+				.append = "",
+				.cpus = 1,
+				.memory = MEMORY_DEFAULT,
 				.timeout_s = TIMEOUT_DEFAULT_S};
 	*help = false;
 	tables_fill(&tables);

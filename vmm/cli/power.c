@@ -13,8 +13,8 @@
 #include "vmm/cli/cli.h"
 #include "vmm/cli/client.h"
 
-#define POLL_NS	       (20 * CLOCK_NS_PER_MS)
-#define FORCE_WAIT_S   10u
+#define POLL_NS      (20 * CLOCK_NS_PER_MS)
+#define FORCE_WAIT_S 10u
 
 static int request(const char *name, const char *url, const char *body, struct error *err)
 {
@@ -64,7 +64,8 @@ static int end_now(const char *name, struct error *err)
 	    !wait_for_end(name, FORCE_WAIT_S))
 		ret = kill_process(name, err);
 	if (ret == 0 && !wait_for_end(name, FORCE_WAIT_S))
-		ret = error_set(err, -EBUSY, "see its process", "guest '%s': it does not end", name);
+		ret = error_set(err, -EBUSY, "see its process", "guest '%s': it does not end",
+				name);
 	return ret;
 }
 

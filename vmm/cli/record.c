@@ -13,9 +13,9 @@
 
 #include "vmm/base/instance.h"
 
-#define RECORDS	       "guests"
-#define FACTS_SUFFIX   ".json"
-#define LOG_SUFFIX     ".log"
+#define RECORDS      "guests"
+#define FACTS_SUFFIX ".json"
+#define LOG_SUFFIX   ".log"
 
 static int record_path(const char *name, const char *suffix, char *out, size_t size,
 		       struct error *err)

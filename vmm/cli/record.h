@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is left of a detached guest after its end, until `lodge rm`: how it ended, its last output. */
+/* What is left of a detached guest after its end, until `lodge rm`: how it ended, its last output.
+ */
 #ifndef VMM_CLI_RECORD_H
 #define VMM_CLI_RECORD_H
 

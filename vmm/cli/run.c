@@ -62,8 +62,10 @@ static int run_detached(struct guest_plan *plan)
 int cmd_run(const struct options *options)
 {
 	char kernel[PATH_MAX], initrd[PATH_MAX], name[TEXT_NAME_MAX + 1];
-	struct guest_plan plan = {.options = options, .kernel = options->kernel,
-				  .initrd = options->initrd, .ready_fd = -1};
+	struct guest_plan plan = {.options = options,
+				  .kernel = options->kernel,
+				  .initrd = options->initrd,
+				  .ready_fd = -1};
 	struct error err = {0};
 
 	if (!options->kernel) {

@@ -87,8 +87,8 @@ static int bus_insert(struct bus *bus, const struct bus_region *new)
 	if (at > 0 && range_overlaps(bus->regions[at - 1].base, bus->regions[at - 1].length,
 				     new->base, new->length))
 		return -EEXIST;
-	if (at < bus->count && range_overlaps(bus->regions[at].base, bus->regions[at].length,
-					      new->base, new->length))
+	if (at < bus->count &&
+	    range_overlaps(bus->regions[at].base, bus->regions[at].length, new->base, new->length))
 		return -EEXIST;
 	ret = bus_grow(bus);
 	if (ret)

@@ -14,10 +14,10 @@
 
 #include "vmm/base/checked.h"
 
-#define LEAF_HYPERVISOR	    0x40000000u
+#define LEAF_HYPERVISOR     0x40000000u
 #define LEAF_KVM_FEATURES   0x40000001u
 #define LEAF_HYPERVISOR_END 0x400000ffu
-#define LEAF_EXTENDED	    0x80000000u
+#define LEAF_EXTENDED       0x80000000u
 
 struct cpu_feature {
 	const char *name;
@@ -108,24 +108,24 @@ static const struct {
 	uint32_t function, index;
 	enum cpuid_register reg;
 } feature_words[] = {
-	{1, 0, CPUID_ECX},	    {1, 0, CPUID_EDX},		{6, 0, CPUID_EAX},
-	{6, 0, CPUID_ECX},	    {7, 0, CPUID_EBX},		{7, 0, CPUID_ECX},
-	{7, 0, CPUID_EDX},	    {7, 1, CPUID_EAX},		{7, 1, CPUID_EBX},
-	{7, 1, CPUID_ECX},	    {7, 1, CPUID_EDX},		{0xd, 1, CPUID_EAX},
+	{1, 0, CPUID_ECX},          {1, 0, CPUID_EDX},          {6, 0, CPUID_EAX},
+	{6, 0, CPUID_ECX},          {7, 0, CPUID_EBX},          {7, 0, CPUID_ECX},
+	{7, 0, CPUID_EDX},          {7, 1, CPUID_EAX},          {7, 1, CPUID_EBX},
+	{7, 1, CPUID_ECX},          {7, 1, CPUID_EDX},          {0xd, 1, CPUID_EAX},
 	{0x80000001, 0, CPUID_ECX}, {0x80000001, 0, CPUID_EDX}, {0x80000007, 0, CPUID_EBX},
 	{0x80000007, 0, CPUID_EDX}, {0x80000008, 0, CPUID_EBX}, {0x80000021, 0, CPUID_EAX},
 };
 
 /* Leaves that a portable guest sees; the rest is about one vendor's parts. */
 static const uint32_t portable_leaves[] = {
-	0x0,	    0x1,	0x2,	    0x4,	0x6,	    0x7,	0xb,
-	0xd,	    0x15,	0x16,	    0x1f,	0x40000000, 0x40000001, 0x40000010,
+	0x0,        0x1,        0x2,        0x4,        0x6,        0x7,        0xb,
+	0xd,        0x15,       0x16,       0x1f,       0x40000000, 0x40000001, 0x40000010,
 	0x80000000, 0x80000001, 0x80000002, 0x80000003, 0x80000004, 0x80000005, 0x80000006,
 	0x80000007, 0x80000008, 0x8000001d, 0x8000001e,
 };
 
 /* XSAVE components of the portable model: x87, SSE, AVX (SDM vol. 1, 13.1). */
-#define PORTABLE_XCR0	   0x7u
+#define PORTABLE_XCR0      0x7u
 #define PORTABLE_XCR0_SIZE 832u /* 512 + 64 of legacy area and header, 256 of YMM halves */
 
 static const struct cpu_model models[] = {

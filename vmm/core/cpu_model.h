@@ -16,9 +16,9 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 
 struct cpuid_leaf {
 	uint32_t function;
-	uint32_t index;	    /* sub-leaf; 0 where not significant */
-	bool indexed;	    /* is the sub-leaf significant? */
-	uint32_t reg[4];    /* by enum cpuid_register */
+	uint32_t index;  /* sub-leaf; 0 where not significant */
+	bool indexed;    /* is the sub-leaf significant? */
+	uint32_t reg[4]; /* by enum cpuid_register */
 };
 
 #define CPUID_LEAVES_MAX 128

@@ -11,8 +11,22 @@
 #include <stdint.h>
 
 enum cpu_gpr {
-	CPU_RAX, CPU_RCX, CPU_RDX, CPU_RBX, CPU_RSP, CPU_RBP, CPU_RSI, CPU_RDI,
-	CPU_R8, CPU_R9, CPU_R10, CPU_R11, CPU_R12, CPU_R13, CPU_R14, CPU_R15,
+	CPU_RAX,
+	CPU_RCX,
+	CPU_RDX,
+	CPU_RBX,
+	CPU_RSP,
+	CPU_RBP,
+	CPU_RSI,
+	CPU_RDI,
+	CPU_R8,
+	CPU_R9,
+	CPU_R10,
+	CPU_R11,
+	CPU_R12,
+	CPU_R13,
+	CPU_R14,
+	CPU_R15,
 	CPU_GPRS
 };
 
@@ -21,9 +35,9 @@ enum cpu_segment_name { CPU_ES, CPU_CS, CPU_SS, CPU_DS, CPU_FS, CPU_GS, CPU_SEGM
 
 struct cpu_segment {
 	uint64_t base;
-	uint32_t limit;	    /* in bytes, granularity applied */
+	uint32_t limit; /* in bytes, granularity applied */
 	uint16_t selector;
-	uint8_t type;	    /* 4 bits */
+	uint8_t type; /* 4 bits */
 	uint8_t s, dpl, present, avl, l, db, g;
 	uint8_t unusable;
 };

@@ -5,8 +5,8 @@
  *
  *   vm_create, memory_map, vcpu_create x N, cpuid_set, state_set ... then vcpu_run on N threads.
  *
- * Callbacks return 0 or -errno unless they say otherwise; those with `err` put the failing call, the
- * cause and the remedy there.
+ * Callbacks return 0 or -errno unless they say otherwise; those with `err` put the failing call,
+ * the cause and the remedy there.
  */
 #ifndef VMM_CORE_ENGINE_H
 #define VMM_CORE_ENGINE_H
@@ -28,7 +28,7 @@ struct msi_line;
 
 struct vm_config {
 	struct guest_memory *memory; /* outlives the VM */
-	struct bus *pio;	     /* outlive the VM; accessed on vCPU threads */
+	struct bus *pio;             /* outlive the VM; accessed on vCPU threads */
 	struct bus *mmio;
 	unsigned vcpus; /* 1 to ENGINE_VCPUS_MAX */
 };
@@ -64,16 +64,16 @@ struct engine_ops {
 	const char *summary; /* for `lodge doctor` */
 
 	/*
-	 * Can this host run a stock kernel? 0, or -errno with the reason in words. With `thorough` it
-	 * runs guest code to find out (up to a second); else it may trust the host's CPU flags.
+	 * Can this host run a stock kernel? 0, or -errno with the reason in words. With `thorough`
+	 * it runs guest code to find out (up to a second); else it may trust the host's CPU flags.
 	 */
 	int (*probe)(bool thorough, struct error *why);
 	/* What the engine can show a guest: CPUID leaves, sorted. Fails as probe does. */
 	int (*cpuid_supported)(struct cpuid_table *out, struct error *err);
 
-	/* On failure *out is untouched. vm_destroy(NULL) is allowed; all vCPUs must have stopped. */
-	int (*vm_create)(const struct vm_config *config, struct engine_vm **out,
-			 struct error *err);
+	/* On failure *out is untouched. vm_destroy(NULL) is allowed; all vCPUs must have stopped.
+	 */
+	int (*vm_create)(const struct vm_config *config, struct engine_vm **out, struct error *err);
 	void (*vm_destroy)(struct engine_vm *vm);
 
 	/* Index 0 is the bootstrap processor. The VM owns its vCPUs. Called on the setup thread. */
@@ -82,8 +82,8 @@ struct engine_ops {
 	/* Runs guest code until something in enum vcpu_exit. Only on the vCPU's own thread. */
 	enum vcpu_exit (*vcpu_run)(struct engine_vcpu *vcpu, struct error *err);
 	/*
-	 * Make vcpu_run return soon, or at once when it is next called. Any thread; the vCPU's thread
-	 * may get the signal VCPU_KICK_SIGNAL (vcpu.h) besides.
+	 * Make vcpu_run return soon, or at once when it is next called. Any thread; the vCPU's
+	 * thread may get the signal VCPU_KICK_SIGNAL (vcpu.h) besides.
 	 */
 	void (*vcpu_kick)(struct engine_vcpu *vcpu);
 
@@ -102,8 +102,8 @@ struct engine_ops {
 	void (*msi_send)(struct engine_vm *vm, const struct msi_message *message);
 
 	/*
-	 * An MSI that is sent when an eventfd is signalled, from any thread and without a system call
-	 * more. `message` NULL: signals are lost until one is set. The line owns its eventfd.
+	 * An MSI that is sent when an eventfd is signalled, from any thread and without a system
+	 * call more. `message` NULL: signals are lost until one is set. The line owns its eventfd.
 	 */
 	int (*msi_line_create)(struct engine_vm *vm, struct msi_line **out, int *fd);
 	int (*msi_line_set)(struct msi_line *line, const struct msi_message *message);
@@ -114,12 +114,12 @@ struct engine_ops {
 	void (*doorbell_remove)(struct engine_vm *vm, const struct doorbell *doorbell);
 
 	/*
-	 * Dirty pages of guest memory, guest writes only. fetch ORs the pages written since the last
-	 * fetch into `bits` (a bit a page of range `range`, little end first) and starts afresh.
+	 * Dirty pages of guest memory, guest writes only. fetch ORs the pages written since the
+	 * last fetch into `bits` (a bit a page of range `range`, little end first) and starts
+	 * afresh.
 	 */
 	int (*dirty_start)(struct engine_vm *vm, struct error *err);
-	int (*dirty_fetch)(struct engine_vm *vm, unsigned range, uint64_t *bits,
-			   struct error *err);
+	int (*dirty_fetch)(struct engine_vm *vm, unsigned range, uint64_t *bits, struct error *err);
 	void (*dirty_stop)(struct engine_vm *vm);
 
 	/* Exits by reason over all vCPUs since creation. At most `max` entries and the end mark. */

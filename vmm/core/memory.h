@@ -15,19 +15,19 @@
 #include "vmm/base/error.h"
 
 #define MEMORY_PAGE_SIZE  4096ull
-#define MEMORY_HOLE_START 0xc0000000ull /* 3 GiB: devices live from here ... */
-#define MEMORY_HOLE_END	  0x100000000ull /* ... to 4 GiB */
+#define MEMORY_HOLE_START 0xc0000000ull  /* 3 GiB: devices live from here ... */
+#define MEMORY_HOLE_END   0x100000000ull /* ... to 4 GiB */
 #define MEMORY_RANGES_MAX 2
 
 struct memory_range {
-	uint64_t base;	/* guest-physical, page-aligned */
-	uint64_t size;	/* bytes, a multiple of the page size */
-	uint8_t *host;	/* where this process sees it */
+	uint64_t base;   /* guest-physical, page-aligned */
+	uint64_t size;   /* bytes, a multiple of the page size */
+	uint8_t *host;   /* where this process sees it */
 	uint64_t *dirty; /* a bit a page: written by this process while tracking is on */
 };
 
 struct guest_memory {
-	int fd;	       /* the memfd; range 1 follows range 0 in it */
+	int fd;        /* the memfd; range 1 follows range 0 in it */
 	uint64_t size; /* bytes in all ranges */
 	unsigned count;
 	struct memory_range range[MEMORY_RANGES_MAX];

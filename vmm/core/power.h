@@ -7,7 +7,7 @@
 #define VMM_CORE_POWER_H
 
 struct power_ops {
-	void (*off)(void *arg);	     /* ACPI S5 */
+	void (*off)(void *arg);      /* ACPI S5 */
 	void (*reset)(void *arg);    /* any of the reset registers */
 	void (*panicked)(void *arg); /* the guest's kernel says that it panicked */
 };

@@ -23,8 +23,8 @@ struct vcpu_set {
 	const struct engine_ops *ops;
 	vcpu_ended_fn *ended;
 	void *arg;
-	pthread_mutex_t lock;	/* guards all below */
-	pthread_cond_t parked;	/* a thread parked */
+	pthread_mutex_t lock;   /* guards all below */
+	pthread_cond_t parked;  /* a thread parked */
 	pthread_cond_t changed; /* paused or quit changed */
 	bool paused;
 	bool quit;
@@ -75,8 +75,7 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
-static int set_start_threads(struct vcpu_set *set, struct engine_vcpu *const *vcpus,
-			     unsigned count)
+static int set_start_threads(struct vcpu_set *set, struct engine_vcpu *const *vcpus, unsigned count)
 {
 	sigset_t all, old;
 	int ret = 0;

@@ -17,8 +17,7 @@
  * A vCPU stopped by itself (`why` is not VCPU_EXIT_KICKED). On the vCPU's thread, nothing held; the
  * vCPU stays where it is until the next pause and resume.
  */
-typedef void vcpu_ended_fn(void *arg, unsigned index, enum vcpu_exit why,
-			   const struct error *err);
+typedef void vcpu_ended_fn(void *arg, unsigned index, enum vcpu_exit why, const struct error *err);
 
 struct vcpu_set;
 

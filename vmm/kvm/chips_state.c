@@ -9,26 +9,44 @@
 static void pic_get(struct pic_state *to, const struct kvm_pic_state *from)
 {
 	*to = (struct pic_state){
-		.last_irr = from->last_irr, .irr = from->irr, .imr = from->imr, .isr = from->isr,
-		.priority_add = from->priority_add, .irq_base = from->irq_base,
-		.read_isr = from->read_reg_select, .poll = from->poll,
-		.special_mask = from->special_mask, .init_state = from->init_state,
-		.auto_eoi = from->auto_eoi, .rotate_on_auto_eoi = from->rotate_on_auto_eoi,
-		.special_fully_nested = from->special_fully_nested_mode, .init4 = from->init4,
-		.elcr = from->elcr, .elcr_mask = from->elcr_mask,
+		.last_irr = from->last_irr,
+		.irr = from->irr,
+		.imr = from->imr,
+		.isr = from->isr,
+		.priority_add = from->priority_add,
+		.irq_base = from->irq_base,
+		.read_isr = from->read_reg_select,
+		.poll = from->poll,
+		.special_mask = from->special_mask,
+		.init_state = from->init_state,
+		.auto_eoi = from->auto_eoi,
+		.rotate_on_auto_eoi = from->rotate_on_auto_eoi,
+		.special_fully_nested = from->special_fully_nested_mode,
+		.init4 = from->init4,
+		.elcr = from->elcr,
+		.elcr_mask = from->elcr_mask,
 	};
 }
 
 static struct kvm_pic_state pic_set(const struct pic_state *from)
 {
 	return (struct kvm_pic_state){
-		.last_irr = from->last_irr, .irr = from->irr, .imr = from->imr, .isr = from->isr,
-		.priority_add = from->priority_add, .irq_base = from->irq_base,
-		.read_reg_select = from->read_isr, .poll = from->poll,
-		.special_mask = from->special_mask, .init_state = from->init_state,
-		.auto_eoi = from->auto_eoi, .rotate_on_auto_eoi = from->rotate_on_auto_eoi,
-		.special_fully_nested_mode = from->special_fully_nested, .init4 = from->init4,
-		.elcr = from->elcr, .elcr_mask = from->elcr_mask,
+		.last_irr = from->last_irr,
+		.irr = from->irr,
+		.imr = from->imr,
+		.isr = from->isr,
+		.priority_add = from->priority_add,
+		.irq_base = from->irq_base,
+		.read_reg_select = from->read_isr,
+		.poll = from->poll,
+		.special_mask = from->special_mask,
+		.init_state = from->init_state,
+		.auto_eoi = from->auto_eoi,
+		.rotate_on_auto_eoi = from->rotate_on_auto_eoi,
+		.special_fully_nested_mode = from->special_fully_nested,
+		.init4 = from->init4,
+		.elcr = from->elcr,
+		.elcr_mask = from->elcr_mask,
 	};
 }
 
@@ -47,8 +65,10 @@ static int irqchips_get(struct engine_vm *vm, struct chips_state *out, struct er
 	if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chip) < 0)
 		return kvm_failed(err, "KVM_GET_IRQCHIP", NULL);
 	out->ioapic = (struct ioapic_state){
-		.base = chip.chip.ioapic.base_address, .select = chip.chip.ioapic.ioregsel,
-		.id = chip.chip.ioapic.id, .irr = chip.chip.ioapic.irr,
+		.base = chip.chip.ioapic.base_address,
+		.select = chip.chip.ioapic.ioregsel,
+		.id = chip.chip.ioapic.id,
+		.irr = chip.chip.ioapic.irr,
 	};
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		out->ioapic.redirection[pin] = chip.chip.ioapic.redirtbl[pin].bits;
@@ -68,8 +88,10 @@ static int irqchips_set(struct engine_vm *vm, const struct chips_state *in, stru
 	}
 	chip = (struct kvm_irqchip){
 		.chip_id = KVM_IRQCHIP_IOAPIC,
-		.chip.ioapic = {.base_address = in->ioapic.base, .ioregsel = in->ioapic.select,
-				.id = in->ioapic.id, .irr = in->ioapic.irr},
+		.chip.ioapic = {.base_address = in->ioapic.base,
+				.ioregsel = in->ioapic.select,
+				.id = in->ioapic.id,
+				.irr = in->ioapic.irr},
 	};
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		chip.chip.ioapic.redirtbl[pin].bits = in->ioapic.redirection[pin];
@@ -89,11 +111,18 @@ static int pit_get(struct engine_vm *vm, struct chips_state *out, struct error *
 		const struct kvm_pit_channel_state *c = &pit.channels[i];
 
 		out->pit[i] = (struct pit_channel_state){
-			.count = c->count, .latched_count = c->latched_count,
-			.count_latched = c->count_latched, .status_latched = c->status_latched,
-			.status = c->status, .read_state = c->read_state,
-			.write_state = c->write_state, .write_latch = c->write_latch,
-			.rw_mode = c->rw_mode, .mode = c->mode, .bcd = c->bcd, .gate = c->gate,
+			.count = c->count,
+			.latched_count = c->latched_count,
+			.count_latched = c->count_latched,
+			.status_latched = c->status_latched,
+			.status = c->status,
+			.read_state = c->read_state,
+			.write_state = c->write_state,
+			.write_latch = c->write_latch,
+			.rw_mode = c->rw_mode,
+			.mode = c->mode,
+			.bcd = c->bcd,
+			.gate = c->gate,
 			.load_time = c->count_load_time,
 		};
 	}
@@ -108,11 +137,18 @@ static int pit_set(struct engine_vm *vm, const struct chips_state *in, struct er
 		const struct pit_channel_state *c = &in->pit[i];
 
 		pit.channels[i] = (struct kvm_pit_channel_state){
-			.count = c->count, .latched_count = c->latched_count,
-			.count_latched = c->count_latched, .status_latched = c->status_latched,
-			.status = c->status, .read_state = c->read_state,
-			.write_state = c->write_state, .write_latch = c->write_latch,
-			.rw_mode = c->rw_mode, .mode = c->mode, .bcd = c->bcd, .gate = c->gate,
+			.count = c->count,
+			.latched_count = c->latched_count,
+			.count_latched = c->count_latched,
+			.status_latched = c->status_latched,
+			.status = c->status,
+			.read_state = c->read_state,
+			.write_state = c->write_state,
+			.write_latch = c->write_latch,
+			.rw_mode = c->rw_mode,
+			.mode = c->mode,
+			.bcd = c->bcd,
+			.gate = c->gate,
 			.count_load_time = c->load_time,
 		};
 	}

@@ -8,7 +8,7 @@
 #include "vmm/kvm/kvm_impl.h"
 
 #define ECX_TSC_DEADLINE (1u << 24)
-#define ECX_HYPERVISOR	 (1u << 31)
+#define ECX_HYPERVISOR   (1u << 31)
 
 static struct kvm_cpuid2 *cpuid_alloc(void)
 {

@@ -48,8 +48,7 @@ static void route_add(struct kvm_irq_routing *table, unsigned gsi, unsigned chip
 static int routes_write(struct engine_vm *vm)
 {
 	size_t max = IOAPIC_PINS + 2 * PIC_PINS + KVM_MSI_LINES_MAX;
-	struct kvm_irq_routing *table =
-		calloc(1, sizeof(*table) + max * sizeof(table->entries[0]));
+	struct kvm_irq_routing *table = calloc(1, sizeof(*table) + max * sizeof(table->entries[0]));
 	int ret;
 
 	if (!table)
@@ -137,7 +136,8 @@ int kvm_msi_line_set(struct msi_line *line, const struct msi_message *message)
 	int ret = 0;
 
 	pthread_mutex_lock(&vm->route_lock);
-	/* Linux masks and unmasks vectors without changing them: nothing to tell the kernel then. */
+	/* Linux masks and unmasks vectors without changing them: nothing to tell the kernel then.
+	 */
 	if (!message && line->routed) {
 		line->routed = false;
 		ret = routes_write(vm);

@@ -39,20 +39,71 @@
  *	a loop of PROBE_TURNS		; out 3
  */
 static const uint8_t probe_code[] = {
-	0x48, 0xc7, 0xc7, 0x00, 0x70, 0x00, 0x00, /* mov $0x7000,%rdi */
-	0x31, 0xc0, 0x31, 0xd2,			  /* xor %eax,%eax; xor %edx,%edx */
-	0x31, 0xdb, 0x31, 0xc9,			  /* xor %ebx,%ebx; xor %ecx,%ecx */
-	0xf0, 0x48, 0x0f, 0xc7, 0x0f,		  /* lock cmpxchg16b (%rdi) */
-	0xb0, 0x01, 0xe6, PROBE_PORT,		  /* mov $1,%al; out %al,$port */
-	0xb8, 0x03, 0x00, 0x00, 0x00,		  /* mov $3,%eax: x87 and SSE */
-	0x31, 0xd2,				  /* xor %edx,%edx */
-	0x0f, 0xae, 0x24, 0x25, 0x00, 0x60, 0x00, 0x00, /* xsave 0x6000 */
-	0x0f, 0xae, 0x2c, 0x25, 0x00, 0x60, 0x00, 0x00, /* xrstor 0x6000 */
-	0xb0, 0x02, 0xe6, PROBE_PORT,		  /* mov $2,%al; out %al,$port */
-	0xb9, PROBE_TURNS & 0xff, PROBE_TURNS >> 8 & 0xff, PROBE_TURNS >> 16 & 0xff, 0x00,
-	0xff, 0xc9, 0x75, 0xfc,			  /* 1: dec %ecx; jnz 1b */
-	0xb0, 0x03, 0xe6, PROBE_PORT,		  /* mov $3,%al; out %al,$port */
-	0xf4,					  /* hlt */
+	0x48,
+	0xc7,
+	0xc7,
+	0x00,
+	0x70,
+	0x00,
+	0x00, /* mov $0x7000,%rdi */
+	0x31,
+	0xc0,
+	0x31,
+	0xd2, /* xor %eax,%eax; xor %edx,%edx */
+	0x31,
+	0xdb,
+	0x31,
+	0xc9, /* xor %ebx,%ebx; xor %ecx,%ecx */
+	0xf0,
+	0x48,
+	0x0f,
+	0xc7,
+	0x0f, /* lock cmpxchg16b (%rdi) */
+	0xb0,
+	0x01,
+	0xe6,
+	PROBE_PORT, /* mov $1,%al; out %al,$port */
+	0xb8,
+	0x03,
+	0x00,
+	0x00,
+	0x00, /* mov $3,%eax: x87 and SSE */
+	0x31,
+	0xd2, /* xor %edx,%edx */
+	0x0f,
+	0xae,
+	0x24,
+	0x25,
+	0x00,
+	0x60,
+	0x00,
+	0x00, /* xsave 0x6000 */
+	0x0f,
+	0xae,
+	0x2c,
+	0x25,
+	0x00,
+	0x60,
+	0x00,
+	0x00, /* xrstor 0x6000 */
+	0xb0,
+	0x02,
+	0xe6,
+	PROBE_PORT, /* mov $2,%al; out %al,$port */
+	0xb9,
+	PROBE_TURNS & 0xff,
+	PROBE_TURNS >> 8 & 0xff,
+	PROBE_TURNS >> 16 & 0xff,
+	0x00,
+	0xff,
+	0xc9,
+	0x75,
+	0xfc, /* 1: dec %ecx; jnz 1b */
+	0xb0,
+	0x03,
+	0xe6,
+	PROBE_PORT, /* mov $3,%al; out %al,$port */
+	0xf4,       /* hlt */
 };
 
 static const char *const stage_names[] = {
@@ -74,7 +125,7 @@ static bool cpu_has_virtualization(void)
 	unsigned a, b, c, d;
 
 	if (__get_cpuid(1, &a, &b, &c, &d) && c & 1u << 5)
-		return true; /* VMX */
+		return true;                                           /* VMX */
 	return __get_cpuid(0x80000001, &a, &b, &c, &d) && c & 1u << 2; /* SVM */
 }
 
@@ -110,17 +161,16 @@ static int probe_registers(struct probe *p)
 
 	if (ioctl(p->vcpu_fd, KVM_GET_SREGS, &s) < 0)
 		return -errno;
-	s.cs = (struct kvm_segment){.limit = ~0u, .selector = 8, .type = 11, .present = 1,
-				    .s = 1, .l = 1, .g = 1};
-	s.ss = (struct kvm_segment){.limit = ~0u, .selector = 16, .type = 3, .present = 1,
-				    .s = 1, .db = 1, .g = 1};
+	s.cs = (struct kvm_segment){
+		.limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1};
+	s.ss = (struct kvm_segment){
+		.limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1};
 	s.ds = s.es = s.fs = s.gs = s.ss;
-	s.cr0 = 0x80000033;  /* PG, NE, ET, MP, PE */
-	s.cr4 = 0x00040620;  /* OSXSAVE, OSXMMEXCPT, OSFXSR, PAE */
+	s.cr0 = 0x80000033; /* PG, NE, ET, MP, PE */
+	s.cr4 = 0x00040620; /* OSXSAVE, OSXMMEXCPT, OSFXSR, PAE */
 	s.cr3 = PROBE_PML4;
 	s.efer = 0x500; /* LMA, LME */
-	if (ioctl(p->vcpu_fd, KVM_SET_SREGS, &s) < 0 ||
-	    ioctl(p->vcpu_fd, KVM_SET_REGS, &regs) < 0)
+	if (ioctl(p->vcpu_fd, KVM_SET_SREGS, &s) < 0 || ioctl(p->vcpu_fd, KVM_SET_REGS, &regs) < 0)
 		return -errno;
 	return 0;
 }
@@ -220,10 +270,11 @@ int kvm_probe(bool thorough, struct error *why)
 		return error_set(why, ret, NULL, "/dev/kvm: set up a test guest: %s",
 				 error_name(ret));
 	if ((thorough || !virtualization) && passed < PROBE_STAGES)
-		return error_set(why, -ENOTSUP, "use a host with VT-x or AMD-V",
-				 "/dev/kvm: it cannot run stock kernels: %s, and a test guest failed at %s",
-				 virtualization ? "the CPU shows VT-x or AMD-V"
-						: "the CPU shows neither VT-x nor AMD-V",
-				 stage_names[passed]);
+		return error_set(
+			why, -ENOTSUP, "use a host with VT-x or AMD-V",
+			"/dev/kvm: it cannot run stock kernels: %s, and a test guest failed at %s",
+			virtualization ? "the CPU shows VT-x or AMD-V"
+				       : "the CPU shows neither VT-x nor AMD-V",
+			stage_names[passed]);
 	return 0;
 }

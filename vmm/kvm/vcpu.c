@@ -161,8 +161,9 @@ static enum exit_action exit_fail_entry(struct engine_vcpu *vcpu, struct error *
 
 static enum exit_action exit_unknown(struct engine_vcpu *vcpu, struct error *err)
 {
-	error_set(err, -EIO, "use an older kernel or report a bug", "vCPU %u: KVM exit %u is not known to lodge",
-		  vcpu->index, vcpu->run->exit_reason);
+	error_set(err, -EIO, "use an older kernel or report a bug",
+		  "vCPU %u: KVM exit %u is not known to lodge", vcpu->index,
+		  vcpu->run->exit_reason);
 	return EXIT_FAILED;
 }
 

@@ -14,25 +14,24 @@
 
 /* MSRs that a guest can observe, in the order in which they are set. */
 static const uint32_t msr_list[] = {
-	0x10,	    /* TSC */
-	0x3b,	    /* TSC_ADJUST */
-	0x174,	    0x175,	0x176,	    /* SYSENTER CS, ESP, EIP */
-	0x1a0,	    /* MISC_ENABLE */
-	0x277,	    /* PAT */
-	0x48,	    /* SPEC_CTRL */
-	0x140,	    /* MISC_FEATURES_ENABLES */
-	0x17a,	    0x17b,	/* MCG_STATUS, MCG_CTL */
-	0x200,	    0x201,	0x202,	    0x203,	0x204,	    0x205,	0x206,	    0x207,
-	0x208,	    0x209,	0x20a,	    0x20b,	0x20c,	    0x20d,	0x20e,	    0x20f,
-	0x250,	    0x258,	0x259,	    0x268,	0x269,	    0x26a,	0x26b,	    0x26c,
-	0x26d,	    0x26e,	0x26f,	    0x2ff,	/* MTRRs */
-	0xda0,	    /* XSS */
+	0x10,                          /* TSC */
+	0x3b,                          /* TSC_ADJUST */
+	0x174,      0x175,      0x176, /* SYSENTER CS, ESP, EIP */
+	0x1a0,                         /* MISC_ENABLE */
+	0x277,                         /* PAT */
+	0x48,                          /* SPEC_CTRL */
+	0x140,                         /* MISC_FEATURES_ENABLES */
+	0x17a,      0x17b,             /* MCG_STATUS, MCG_CTL */
+	0x200,      0x201,      0x202,      0x203,      0x204,      0x205, 0x206,
+	0x207,      0x208,      0x209,      0x20a,      0x20b,      0x20c, 0x20d,
+	0x20e,      0x20f,      0x250,      0x258,      0x259,      0x268, 0x269,
+	0x26a,      0x26b,      0x26c,      0x26d,      0x26e,      0x26f, 0x2ff, /* MTRRs */
+	0xda0,                                                                    /* XSS */
 	0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04, /* KVM: clocks, PV EOI ... */
-	0x4b564d05,
-	0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR, LSTAR, CSTAR, SFMASK */
-	0xc0000102, 0xc0000103, /* KERNEL_GS_BASE, TSC_AUX */
-	0xc0010015, /* HWCR */
-	0x6e0,	    /* TSC_DEADLINE: after TSC */
+	0x4b564d05, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, /* STAR, LSTAR, CSTAR, SFMASK */
+	0xc0000102, 0xc0000103,                                     /* KERNEL_GS_BASE, TSC_AUX */
+	0xc0010015,                                                 /* HWCR */
+	0x6e0,                                                      /* TSC_DEADLINE: after TSC */
 };
 _Static_assert(sizeof(msr_list) / sizeof(msr_list[0]) <= CPU_MSRS_MAX, "grow CPU_MSRS_MAX");
 
@@ -44,9 +43,17 @@ struct msr_buffer {
 static void segment_get(struct cpu_segment *to, const struct kvm_segment *from)
 {
 	*to = (struct cpu_segment){
-		.base = from->base, .limit = from->limit, .selector = from->selector,
-		.type = from->type, .s = from->s, .dpl = from->dpl, .present = from->present,
-		.avl = from->avl, .l = from->l, .db = from->db, .g = from->g,
+		.base = from->base,
+		.limit = from->limit,
+		.selector = from->selector,
+		.type = from->type,
+		.s = from->s,
+		.dpl = from->dpl,
+		.present = from->present,
+		.avl = from->avl,
+		.l = from->l,
+		.db = from->db,
+		.g = from->g,
 		.unusable = from->unusable,
 	};
 }
@@ -54,9 +61,17 @@ static void segment_get(struct cpu_segment *to, const struct kvm_segment *from)
 static struct kvm_segment segment_set(const struct cpu_segment *from)
 {
 	return (struct kvm_segment){
-		.base = from->base, .limit = from->limit, .selector = from->selector,
-		.type = from->type, .s = from->s, .dpl = from->dpl, .present = from->present,
-		.avl = from->avl, .l = from->l, .db = from->db, .g = from->g,
+		.base = from->base,
+		.limit = from->limit,
+		.selector = from->selector,
+		.type = from->type,
+		.s = from->s,
+		.dpl = from->dpl,
+		.present = from->present,
+		.avl = from->avl,
+		.l = from->l,
+		.db = from->db,
+		.g = from->g,
 		.unusable = from->unusable,
 	};
 }
@@ -65,7 +80,8 @@ static struct kvm_segment segment_set(const struct cpu_segment *from)
 #define GPR_FIELDS(r)                                                                              \
 	{                                                                                          \
 		&(r).rax, &(r).rcx, &(r).rdx, &(r).rbx, &(r).rsp, &(r).rbp, &(r).rsi, &(r).rdi,    \
-			&(r).r8, &(r).r9, &(r).r10, &(r).r11, &(r).r12, &(r).r13, &(r).r14, &(r).r15 \
+			&(r).r8, &(r).r9, &(r).r10, &(r).r11, &(r).r12, &(r).r13, &(r).r14,        \
+			&(r).r15                                                                   \
 	}
 #define SEGMENT_FIELDS(s)                                                                          \
 	{                                                                                          \
@@ -128,7 +144,11 @@ static int sregs_set(struct engine_vcpu *vcpu, const struct cpu_state *in, struc
 		.ldt = segment_set(&in->ldt),
 		.gdt = {.base = in->gdt.base, .limit = in->gdt.limit},
 		.idt = {.base = in->idt.base, .limit = in->idt.limit},
-		.cr0 = in->cr0, .cr2 = in->cr2, .cr3 = in->cr3, .cr4 = in->cr4, .cr8 = in->cr8,
+		.cr0 = in->cr0,
+		.cr2 = in->cr2,
+		.cr3 = in->cr3,
+		.cr4 = in->cr4,
+		.cr8 = in->cr8,
 		.efer = in->efer,
 		.apic_base = in->apic_base,
 	};
@@ -136,7 +156,8 @@ static int sregs_set(struct engine_vcpu *vcpu, const struct cpu_state *in, struc
 
 	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
 		*segment[i] = segment_set(&in->segment[i]);
-	/* An interrupt that is being delivered travels with the events below, not in this bitmap. */
+	/* An interrupt that is being delivered travels with the events below, not in this bitmap.
+	 */
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) < 0)
 		return kvm_failed(err, "KVM_SET_SREGS", NULL);
 	return 0;
@@ -214,8 +235,7 @@ static int msrs_get(struct engine_vcpu *vcpu, struct cpu_state *out)
 		buffer.entry[0].index = msr_list[i];
 		if (ioctl(vcpu->fd, KVM_GET_MSRS, &buffer) != 1)
 			continue;
-		out->msr[out->msr_count++] =
-			(struct cpu_msr){msr_list[i], buffer.entry[0].data};
+		out->msr[out->msr_count++] = (struct cpu_msr){msr_list[i], buffer.entry[0].data};
 	}
 	return 0;
 }
@@ -237,8 +257,7 @@ static int msrs_set(struct engine_vcpu *vcpu, const struct cpu_state *in, struct
 		return kvm_failed(err, "KVM_SET_MSRS", NULL);
 	if ((unsigned)done < in->msr_count)
 		return error_set(err, -EINVAL, "use the CPU model that the state was saved with",
-				 "vCPU %u: KVM refuses MSR 0x%x", vcpu->index,
-				 in->msr[done].index);
+				 "vCPU %u: KVM refuses MSR 0x%x", vcpu->index, in->msr[done].index);
 	return 0;
 }
 
@@ -352,9 +371,8 @@ static int activity_set(struct engine_vcpu *vcpu, const struct cpu_state *in, st
 int kvm_vcpu_state_get(struct engine_vcpu *vcpu, struct cpu_state *out, struct error *err)
 {
 	/* Asking for the activity makes KVM act on a pending INIT or SIPI: it must come first. */
-	if (activity_get(vcpu, out, err) || regs_get(vcpu, out, err) ||
-	    sregs_get(vcpu, out, err) || debug_get(vcpu, out, err) ||
-	    xsave_get(vcpu, out, err) || lapic_get(vcpu, out, err) ||
+	if (activity_get(vcpu, out, err) || regs_get(vcpu, out, err) || sregs_get(vcpu, out, err) ||
+	    debug_get(vcpu, out, err) || xsave_get(vcpu, out, err) || lapic_get(vcpu, out, err) ||
 	    msrs_get(vcpu, out) || events_get(vcpu, out, err))
 		return -EIO;
 	return 0;

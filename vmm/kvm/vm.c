@@ -18,7 +18,7 @@
 
 /* Intel without unrestricted guest wants three pages for a TSS and one for an identity map. */
 #define IDENTITY_MAP_ADDRESS 0xfffbc000ull
-#define TSS_ADDRESS	     0xfffbd000ull
+#define TSS_ADDRESS          0xfffbd000ull
 
 static const struct {
 	int cap;
@@ -56,8 +56,10 @@ static int open_failed(struct error *err)
 		 "load kvm-intel or kvm-amd, or switch virtualization on in the firmware"},
 		{ENODEV, "the kernel has no KVM for this CPU",
 		 "load kvm-intel or kvm-amd, or switch virtualization on in the firmware"},
-		{EACCES, "permission denied", "join its group: sudo adduser $USER kvm, then log in anew"},
-		{EPERM, "permission denied", "let this process use the device (container settings)"},
+		{EACCES, "permission denied",
+		 "join its group: sudo adduser $USER kvm, then log in anew"},
+		{EPERM, "permission denied",
+		 "let this process use the device (container settings)"},
 		{EBUSY, "in use by another hypervisor", "stop that hypervisor"},
 	};
 	int code = errno;
@@ -159,8 +161,7 @@ static int vcpus_check(int kvm_fd, unsigned vcpus, struct error *err)
 	return 0;
 }
 
-static int kvm_vm_create(const struct vm_config *config, struct engine_vm **out,
-			 struct error *err)
+static int kvm_vm_create(const struct vm_config *config, struct engine_vm **out, struct error *err)
 {
 	struct engine_vm *vm = calloc(1, sizeof(*vm));
 	int ret;
@@ -182,7 +183,8 @@ static int kvm_vm_create(const struct vm_config *config, struct engine_vm **out,
 		vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
 	} while (vm->fd < 0 && errno == EINTR);
 	if (vm->fd < 0) {
-		ret = kvm_failed(err, "KVM_CREATE_VM", "see dmesg; another hypervisor may hold the CPU");
+		ret = kvm_failed(err, "KVM_CREATE_VM",
+				 "see dmesg; another hypervisor may hold the CPU");
 		goto fail;
 	}
 	ret = vm_setup(vm, err);
@@ -205,7 +207,8 @@ static int kvm_dirty_start(struct engine_vm *vm, struct error *err)
 	int ret = 0;
 
 	if (ioctl(vm->fd, KVM_ENABLE_CAP, &manual) < 0)
-		return kvm_failed(err, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", "use Linux 5.10 or later");
+		return kvm_failed(err, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2",
+				  "use Linux 5.10 or later");
 	for (unsigned i = 0; i < vm->config.memory->count && ret == 0; i++)
 		ret = slot_set(vm, i, true, err);
 	return ret;

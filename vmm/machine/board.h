@@ -30,25 +30,25 @@
 #ifndef VMM_MACHINE_BOARD_H
 #define VMM_MACHINE_BOARD_H
 
-#define BOARD_COM1_PORT	   0x3f8
-#define BOARD_COM1_IRQ	   4
-#define BOARD_RTC_IRQ	   8
+#define BOARD_COM1_PORT    0x3f8
+#define BOARD_COM1_IRQ     4
+#define BOARD_RTC_IRQ      8
 #define BOARD_PVPANIC_PORT 0x505
-#define BOARD_PM_PORT	   0x600
-#define BOARD_SCI_IRQ	   9
+#define BOARD_PM_PORT      0x600
+#define BOARD_SCI_IRQ      9
 
-#define BOARD_PCI_WINDOW       0xc0000000u
-#define BOARD_PCI_WINDOW_SIZE  0x20000000u
-#define BOARD_PCI_FIRST_GSI    16
-#define BOARD_PCI_GSIS	       8
-#define BOARD_ECAM	       0xe0000000u
-#define BOARD_ECAM_SIZE	       0x00100000u
-#define BOARD_IOAPIC	       0xfec00000u
-#define BOARD_LAPIC	       0xfee00000u
+#define BOARD_PCI_WINDOW      0xc0000000u
+#define BOARD_PCI_WINDOW_SIZE 0x20000000u
+#define BOARD_PCI_FIRST_GSI   16
+#define BOARD_PCI_GSIS        8
+#define BOARD_ECAM            0xe0000000u
+#define BOARD_ECAM_SIZE       0x00100000u
+#define BOARD_IOAPIC          0xfec00000u
+#define BOARD_LAPIC           0xfee00000u
 
-#define BOARD_SLOT_RNG	   1
+#define BOARD_SLOT_RNG     1
 #define BOARD_SLOT_CONSOLE 2
 #define BOARD_SLOT_DISKS   4
-#define BOARD_DISKS_MAX	   28
+#define BOARD_DISKS_MAX    28
 
 #endif

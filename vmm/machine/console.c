@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Console streams. Output goes into a ring at once, on the device's thread; a task on the loop copies
- * it to the clients, each of which has its own position. Input from all clients goes through one small
- * buffer to the device, and clients are not read while it is full.
+ * Console streams. Output goes into a ring at once, on the device's thread; a task on the loop
+ * copies it to the clients, each of which has its own position. Input from all clients goes through
+ * one small buffer to the device, and clients are not read while it is full.
  */
 #include "vmm/machine/console.h"
 
@@ -16,16 +16,16 @@
 
 #include "vmm/base/clock.h"
 
-#define INPUT_SIZE   4096u
-#define WRITE_SIZE   4096u /* a pipe that is writable takes this much without blocking */
-#define PATIENCE_MS  1000
-#define CLIENTS_MAX  16u
+#define INPUT_SIZE  4096u
+#define WRITE_SIZE  4096u /* a pipe that is writable takes this much without blocking */
+#define PATIENCE_MS 1000
+#define CLIENTS_MAX 16u
 
 struct console_client {
 	struct console *console;
 	struct console_client_config config;
 	struct loop_source *in, *out; /* NULL while there is nothing to wait for */
-	uint64_t position;	      /* of the next byte of output to write */
+	uint64_t position;            /* of the next byte of output to write */
 	bool input_done;
 	bool dead;
 	struct console_client *next;
@@ -62,8 +62,8 @@ static bool wait_writable(int fd, int timeout_ms)
 }
 
 /*
- * Write what the client has not got, for `patience_ms` at most. The lock is held. False: more is left.
- * The descriptor may be a terminal that others share, so it is not switched to non-blocking.
+ * Write what the client has not got, for `patience_ms` at most. The lock is held. False: more is
+ * left. The descriptor may be a terminal that others share, so it is not switched to non-blocking.
  */
 static bool client_write(struct console_client *client, int patience_ms)
 {
@@ -129,8 +129,8 @@ static void clients_reap(struct console *c)
 static void client_event(void *arg, uint32_t events);
 
 /*
- * Wait for `events`. For none the descriptor is taken out: a peer that hung up would be reported again
- * and again. Where epoll cannot watch, the descriptor is a file and always ready.
+ * Wait for `events`. For none the descriptor is taken out: a peer that hung up would be reported
+ * again and again. Where epoll cannot watch, the descriptor is a file and always ready.
  */
 static void source_set(struct console_client *client, struct loop_source **source, int fd,
 		       uint32_t events)
@@ -138,7 +138,8 @@ static void source_set(struct console_client *client, struct loop_source **sourc
 	if (events && *source) {
 		loop_set_events(*source, events);
 	} else if (events) {
-		int ret = loop_add_fd(client->console->loop, fd, events, client_event, client, source);
+		int ret = loop_add_fd(client->console->loop, fd, events, client_event, client,
+				      source);
 
 		if (ret && ret != -EPERM)
 			client->dead = true;

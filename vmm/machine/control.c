@@ -11,8 +11,8 @@
 #include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 
-#define CONNECTIONS_MAX	  16u
-#define IDLE_TIMEOUT_S	  30u
+#define CONNECTIONS_MAX   16u
+#define IDLE_TIMEOUT_S    30u
 #define CONNECTION_MEMORY 16384u
 
 struct control {
@@ -109,10 +109,8 @@ static const struct {
 	unsigned (*handle)(const struct control_ops *ops, void *arg, struct json_object *body,
 			   char **answer);
 } requests[] = {
-	{"GET", "/v1/info", false, handle_info},
-	{"GET", "/v1/console", true, handle_console},
-	{"POST", "/v1/pause", false, handle_pause},
-	{"POST", "/v1/resume", false, handle_resume},
+	{"GET", "/v1/info", false, handle_info},    {"GET", "/v1/console", true, handle_console},
+	{"POST", "/v1/pause", false, handle_pause}, {"POST", "/v1/resume", false, handle_resume},
 	{"POST", "/v1/stop", false, handle_stop},
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control protocol: HTTP/1.1 and JSON on a Unix socket, one request at a time, served on the loop.
+ * The control protocol: HTTP/1.1 and JSON on a Unix socket, one request at a time, served on the
+ * loop.
  *
  *   GET  /v1/info		what the guest is and how it does
  *   GET  /v1/console		recent output of the first serial port, as text

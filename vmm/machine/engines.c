@@ -14,8 +14,7 @@ const struct engine_ops *machine_engine_at(unsigned index)
 	return index < ARRAY_SIZE(engines) ? engines[index] : NULL;
 }
 
-const struct engine_ops *machine_engine_find(const char *name, struct error *why,
-					     struct error *err)
+const struct engine_ops *machine_engine_find(const char *name, struct error *why, struct error *err)
 {
 	bool any = strcmp(name, "auto") == 0;
 

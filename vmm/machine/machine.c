@@ -226,8 +226,8 @@ static int machine_build(struct machine *m, struct error *err)
 	if (ret == 0)
 		ret = machine_load(m, err);
 	if (ret == 0)
-		ret = vcpu_set_create(m->vm.ops, m->vcpu, m->vcpu_count, vcpu_ended, m,
-				      &m->threads, err);
+		ret = vcpu_set_create(m->vm.ops, m->vcpu, m->vcpu_count, vcpu_ended, m, &m->threads,
+				      err);
 	return ret;
 }
 

@@ -36,9 +36,9 @@ struct machine_config {
 };
 
 enum machine_end {
-	MACHINE_OFF,	 /* the guest powered off */
+	MACHINE_OFF,     /* the guest powered off */
 	MACHINE_CRASHED, /* triple fault or panic */
-	MACHINE_FAILED,	 /* the host or the engine cannot go on */
+	MACHINE_FAILED,  /* the host or the engine cannot go on */
 };
 
 struct machine_events {

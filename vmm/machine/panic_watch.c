@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MARK "Kernel panic - not syncing: "
+#define MARK     "Kernel panic - not syncing: "
 #define END_MARK "---[ end Kernel panic" /* repeats the message */
 
 static const char *line_complete(struct panic_watch *watch)
