@@ -25,8 +25,8 @@ enum block_op {
 
 struct block_request {
 	enum block_op op;
-	uint64_t offset; /* bytes, a multiple of BLOCK_SECTOR */
-	uint64_t length; /* bytes, likewise; the sum of iov for reads and writes */
+	uint64_t offset;   /* bytes, a multiple of BLOCK_SECTOR */
+	uint64_t length;   /* bytes, likewise; the sum of iov for reads and writes */
 	struct iovec *iov; /* the caller's until done; the queue may change it */
 	unsigned iov_count;
 	bool durable; /* a write that is on stable storage when it completes */
