@@ -13,15 +13,13 @@
 
 #define DEFAULT_GUEST "guest" /* below the state directory; scripts/guest makes it */
 
-static int default_guest(char *kernel, char *initrd, struct error *err)
+/* A file of the default guest. `remedy` says how to do without it. */
+static int default_file(const char *file, char *out, const char *remedy, struct error *err)
 {
-	int ret = instance_state_path(DEFAULT_GUEST, "vmlinux", kernel, PATH_MAX, err);
+	int ret = instance_state_path(DEFAULT_GUEST, file, out, PATH_MAX, err);
 
-	if (ret == 0)
-		ret = instance_state_path(DEFAULT_GUEST, "initramfs", initrd, PATH_MAX, err);
-	if (ret == 0 && (access(kernel, R_OK) < 0 || access(initrd, R_OK) < 0))
-		ret = error_set(err, -ENOENT, "make it with scripts/guest, or give -k KERNEL",
-				"default guest '%s': it is not there", kernel);
+	if (ret == 0 && access(out, R_OK) < 0)
+		ret = error_set(err, -ENOENT, remedy, "default guest '%s': it is not there", out);
 	return ret;
 }
 
@@ -67,20 +65,20 @@ int cmd_run(const struct options *options)
 				  .initrd = options->initrd,
 				  .ready_fd = -1};
 	struct error err = {0};
+	int ret = 0;
 
 	if (!options->kernel) {
-		int ret = default_guest(kernel, initrd, &err);
-
-		if (ret)
-			return cli_fail(&err, ret, EXIT_HOST);
 		plan.kernel = kernel;
-		if (!options->initrd)
-			plan.initrd = initrd;
-	} else if (options->command_count) {
-		error_set(&err, -EINVAL, "leave out -k",
-			  "'-- %s': a command runs in the default guest only", options->command[0]);
-		return cli_fail(&err, -EINVAL, EXIT_USAGE);
+		ret = default_file("vmlinux", kernel,
+				   "make it with scripts/guest, or give -k KERNEL", &err);
 	}
+	/* A command needs an initrd that runs it: the default guest's, with any kernel. */
+	if (ret == 0 && !options->initrd && (!options->kernel || options->command_count)) {
+		plan.initrd = initrd;
+		ret = default_file("initramfs", initrd, "make it with scripts/guest", &err);
+	}
+	if (ret)
+		return cli_fail(&err, ret, EXIT_HOST);
 	snprintf(name, sizeof(name), "guest-%d", (int)getpid());
 	plan.name = options->word_count ? options->word[0] : name;
 	/* What is left of an earlier guest of that name is out of date now. */
