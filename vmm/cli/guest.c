@@ -41,6 +41,7 @@ static const char *const port_names[PORTS] = {"lodge.stdin", "lodge.stdout", "lo
 struct guest {
 	const struct guest_plan *plan;
 	const struct options *options;
+	const struct engine_ops *engine;
 	struct instance instance;
 	struct loop *loop;
 	struct machine *machine;
@@ -258,7 +259,7 @@ static struct json_object *on_info(void *arg)
 	add_string(info, "name", g->instance.name);
 	add_string(info, "state", machine_is_paused(g->machine) ? "paused" : "running");
 	add_number(info, "pid", (uint64_t)getpid());
-	add_string(info, "engine", o->engine);
+	add_string(info, "engine", g->engine->name);
 	add_string(info, "cpu", o->cpu);
 	add_number(info, "cpus", o->cpus);
 	add_number(info, "memory_bytes", o->memory);
@@ -359,13 +360,12 @@ static int cmdline_make(struct guest *g, struct error *err)
 	return 0;
 }
 
-static void machine_config_fill(struct guest *g, const struct engine_ops *engine,
-				struct machine_config *config)
+static void machine_config_fill(struct guest *g, struct machine_config *config)
 {
 	const struct options *o = g->options;
 
 	*config = (struct machine_config){
-		.engine = engine,
+		.engine = g->engine,
 		.model = cpu_model_find(o->cpu),
 		.paravirtual = o->paravirtual,
 		.vcpus = o->cpus,
@@ -411,12 +411,11 @@ static int guest_setup(struct guest *g, struct error *err)
 {
 	struct machine_events events = {.ended = on_ended, .arg = g};
 	struct machine_config config;
-	const struct engine_ops *engine;
 	struct error why = {0};
 	int ret;
 
-	engine = machine_engine_find(g->options->engine, &why, err);
-	if (!engine)
+	g->engine = machine_engine_find(g->options->engine, &why, err);
+	if (!g->engine)
 		return -ENOTSUP;
 	ret = instance_claim(g->plan->name, &g->instance, err);
 	if (ret)
@@ -436,7 +435,7 @@ static int guest_setup(struct guest *g, struct error *err)
 		ret = consoles_create(g);
 	if (ret)
 		return error_set(err, ret, NULL, "event loop: %s", error_name(ret));
-	machine_config_fill(g, engine, &config);
+	machine_config_fill(g, &config);
 	ret = machine_create(&config, g->loop, &events, &g->machine, err);
 	if (ret == 0)
 		ret = sockets_open(g, err);
