@@ -75,7 +75,8 @@ void boot_input_run(const uint8_t *data, size_t size)
 
 	memset(cmdline, 'x', length);
 	if (shape & 16) /* as large as memory, or nearly so */
-		FUZZ_CHECK(ftruncate(initrd_fd, (off_t)(sizes[shape & 3] - 4096u * (shape >> 5))) == 0);
+		FUZZ_CHECK(ftruncate(initrd_fd, (off_t)(sizes[shape & 3] - 4096u * (shape >> 5))) ==
+			   0);
 	load(&config, sizes[shape & 3]);
 	close(kernel_fd);
 	close(initrd_fd);
