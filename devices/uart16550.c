@@ -99,6 +99,15 @@ static void interrupt_update(struct uart16550 *uart)
 	irq_line_set(&uart->irq, level);
 }
 
+/* Ask for input that waits once there is room, whatever made it: reads, a cleared FIFO, a reset. */
+static void input_update(struct uart16550 *uart)
+{
+	if (!uart->starved || uart->fifo_count || uart->mcr & MCR_LOOP)
+		return;
+	uart->starved = false;
+	chardev_ready(&uart->backend);
+}
+
 static void fifo_push(struct uart16550 *uart, uint8_t byte)
 {
 	if (uart->fifo_count == fifo_capacity(uart)) {
@@ -117,10 +126,6 @@ static uint8_t fifo_pop(struct uart16550 *uart)
 		return 0;
 	uart->fifo_head = (uart->fifo_head + 1) % FIFO_SIZE;
 	uart->fifo_count--;
-	if (uart->fifo_count == 0 && uart->starved) {
-		uart->starved = false;
-		chardev_ready(&uart->backend);
-	}
 	return byte;
 }
 
@@ -254,6 +259,7 @@ static uint64_t uart_read(void *device, uint64_t offset, unsigned size)
 	pthread_mutex_lock(&uart->lock);
 	for (unsigned i = 0; i < size; i++)
 		value |= (uint64_t)register_read(uart, (unsigned)offset + i) << 8 * i;
+	input_update(uart);
 	interrupt_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 	return value;
@@ -266,6 +272,7 @@ static void uart_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	pthread_mutex_lock(&uart->lock);
 	for (unsigned i = 0; i < size; i++)
 		register_write(uart, (unsigned)offset + i, (uint8_t)(value >> 8 * i));
+	input_update(uart);
 	interrupt_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 }
@@ -297,6 +304,7 @@ void uart16550_reset(struct uart16550 *uart)
 	uart->divisor[1] = 0;
 	uart->overrun = uart->transmit_pending = false;
 	uart->fifo_head = uart->fifo_count = 0;
+	input_update(uart);
 	interrupt_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 }

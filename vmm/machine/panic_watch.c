@@ -17,7 +17,8 @@ static const char *line_complete(struct panic_watch *watch)
 	found = strstr(watch->line, MARK);
 	if (!found || watch->reason[0] || strstr(watch->line, END_MARK))
 		return NULL;
-	snprintf(watch->reason, sizeof(watch->reason), "%s", found + strlen(MARK));
+	found += strlen(MARK);
+	snprintf(watch->reason, sizeof(watch->reason), "%s", *found ? found : "no reason given");
 	return watch->reason;
 }
 
