@@ -130,11 +130,14 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 	return 0;
 }
 
-/* Walk `table` from `index`. At most `entries` steps, so that a loop ends. */
+/*
+ * Walk `table` from `index`. At most `entries` steps, so that a loop ends, and no more than a chain
+ * may have pieces: a table in memory can be as long as memory, and empty descriptors are no pieces.
+ */
 static int table_walk(struct virtqueue *vq, struct virtqueue_chain *chain, const uint8_t *table,
 		      unsigned entries, unsigned index, bool indirect)
 {
-	for (unsigned step = 0; step < entries; step++) {
+	for (unsigned step = 0; step < entries && step < VIRTQUEUE_IOV_MAX; step++) {
 		struct descriptor d;
 
 		if (index >= entries)
