@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Starts a program and waits for a line of its output:
- *	first_line TEXT MEMFD COMMAND [ARGUMENT ...]
+ *	first_line TEXT GUEST-MIB COMMAND [ARGUMENT ...]
  * prints "MILLISECONDS KIB": the wall time from exec to the line that contains TEXT, and the
  *program's private memory then, less the mapping whose name contains MEMFD (the guest's memory).
  *Ends the program.
@@ -26,11 +26,12 @@ static double now_ms(void)
 	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
 }
 
-/* Sum of Private_* in smaps, without the guest's memory. */
-static long private_kib(pid_t pid, const char *memfd)
+/* Sum of Private_* in smaps, without the guest's memory, known by its size. */
+static long private_kib(pid_t pid, long guest_mib)
 {
-	char path[64], line[512];
+	unsigned long from, to;
 	long sum = 0, kib;
+	char path[64], line[512];
 	int skip = 0;
 	FILE *f;
 
@@ -39,8 +40,8 @@ static long private_kib(pid_t pid, const char *memfd)
 	if (!f)
 		return -1;
 	while (fgets(line, sizeof(line), f)) {
-		if (strchr(line, '-') && strchr(line, ':') && line[0] != 'P' && line[0] != 'S')
-			skip = strstr(line, memfd) != NULL;
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			skip = to - from == (unsigned long)guest_mib << 20;
 		if (!skip && (sscanf(line, "Private_Clean: %ld", &kib) == 1 ||
 			      sscanf(line, "Private_Dirty: %ld", &kib) == 1))
 			sum += kib;
@@ -100,7 +101,7 @@ int main(int argc, char **argv)
 	pid_t pid;
 
 	if (argc < 4) {
-		fprintf(stderr, "usage: first_line TEXT MEMFD COMMAND ...\n");
+		fprintf(stderr, "usage: first_line TEXT GUEST-MIB COMMAND ...\n");
 		return 1;
 	}
 	pid = start(argv + 3, &fd);
@@ -108,7 +109,7 @@ int main(int argc, char **argv)
 		return 2;
 	failed = wait_for(fd, argv[1], begin + TIMEOUT_MS);
 	end = now_ms();
-	kib = private_kib(pid, argv[2]);
+	kib = private_kib(pid, atol(argv[2]));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	if (failed) {

@@ -62,6 +62,7 @@ struct engine_counter {
 struct engine_ops {
 	const char *name;    /* what --engine takes */
 	const char *summary; /* for `lodge doctor` */
+	bool shared_memory;  /* it maps guest memory again: memory_create_shared */
 
 	/*
 	 * Can this host run a stock kernel? 0, or -errno with the reason in words. With `thorough`

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Guest memory on a memfd. See memory.h. */
+/* Guest memory. See memory.h. */
 #include "vmm/core/memory.h"
 
 #include <assert.h>
@@ -15,8 +15,9 @@
 static int range_map(struct guest_memory *memory, uint64_t base, uint64_t size, uint64_t offset)
 {
 	struct memory_range *range = &memory->range[memory->count];
-	void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			  memory->fd, (off_t)offset);
+	int flags = memory->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
+	void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, memory->fd,
+			  memory->fd >= 0 ? (off_t)offset : 0);
 
 	if (host == MAP_FAILED)
 		return -errno;
@@ -25,35 +26,54 @@ static int range_map(struct guest_memory *memory, uint64_t base, uint64_t size, 
 	/* Guest memory is the guest's: keep it out of core dumps and of forked helpers. */
 	madvise(host, size, MADV_DONTDUMP);
 	madvise(host, size, MADV_DONTFORK);
+	madvise(host, size, MADV_HUGEPAGE);
+	return 0;
+}
+
+static int ranges_create(struct guest_memory *memory, bool shared)
+{
+	uint64_t low = memory->size < MEMORY_HOLE_START ? memory->size : MEMORY_HOLE_START;
+	int ret;
+
+	if (shared) {
+		memory->fd = memfd_create("lodge-guest-memory", MFD_CLOEXEC);
+		if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->size) < 0)
+			return -errno;
+	}
+	ret = range_map(memory, 0, low, 0);
+	if (ret == 0 && low < memory->size)
+		ret = range_map(memory, MEMORY_HOLE_END, memory->size - low, low);
+	return ret;
+}
+
+static int create(uint64_t size, bool shared, struct guest_memory **out, struct error *err)
+{
+	struct guest_memory *memory = calloc(1, sizeof(*memory));
+	int ret = -ENOMEM;
+
+	assert(size && size % MEMORY_PAGE_SIZE == 0);
+	if (memory) {
+		memory->size = size;
+		memory->fd = -1;
+		ret = ranges_create(memory, shared);
+	}
+	if (ret) {
+		memory_destroy(memory);
+		return error_set(err, ret, "ask for less with -m", "guest memory of %llu MiB: %s",
+				 (unsigned long long)(size >> 20), error_name(ret));
+	}
+	*out = memory;
 	return 0;
 }
 
 int memory_create(uint64_t size, struct guest_memory **out, struct error *err)
 {
-	struct guest_memory *memory = calloc(1, sizeof(*memory));
-	uint64_t low = size < MEMORY_HOLE_START ? size : MEMORY_HOLE_START;
-	int ret = -ENOMEM;
+	return create(size, false, out, err);
+}
 
-	assert(size && size % MEMORY_PAGE_SIZE == 0);
-	if (!memory)
-		goto fail;
-	memory->size = size;
-	memory->fd = memfd_create("lodge-guest-memory", MFD_CLOEXEC);
-	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)size) < 0) {
-		ret = -errno;
-		goto fail;
-	}
-	ret = range_map(memory, 0, low, 0);
-	if (ret == 0 && low < size)
-		ret = range_map(memory, MEMORY_HOLE_END, size - low, low);
-	if (ret)
-		goto fail;
-	*out = memory;
-	return 0;
-fail:
-	memory_destroy(memory);
-	return error_set(err, ret, "ask for less with -m", "guest memory of %llu MiB: %s",
-			 (unsigned long long)(size >> 20), error_name(ret));
+int memory_create_shared(uint64_t size, struct guest_memory **out, struct error *err)
+{
+	return create(size, true, out, err);
 }
 
 void memory_destroy(struct guest_memory *memory)
@@ -71,9 +91,15 @@ void memory_destroy(struct guest_memory *memory)
 
 int memory_clear(struct guest_memory *memory, struct error *err)
 {
-	if (fallocate(memory->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-		      (off_t)memory->size) < 0)
-		return error_set(err, -errno, NULL, "clear guest memory: %s", error_name(-errno));
+	int ret = 0;
+
+	/* MADV_REMOVE punches a hole into the memfd. */
+	for (unsigned i = 0; i < memory->count && ret == 0; i++)
+		if (madvise(memory->range[i].host, memory->range[i].size,
+			    memory->fd >= 0 ? MADV_REMOVE : MADV_DONTNEED) < 0)
+			ret = -errno;
+	if (ret)
+		return error_set(err, ret, NULL, "clear guest memory: %s", error_name(ret));
 	return 0;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guest memory: one memfd, seen by the guest as one or two ranges around the hole below 4 GiB.
+ * Guest memory, seen by the guest as one or two ranges around the hole below 4 GiB.
  * Every access by guest-physical address goes through here and is checked for range and wrap.
  * Lookups are thread-safe; the ranges do not change while a guest exists.
  */
@@ -27,15 +27,24 @@ struct memory_range {
 };
 
 struct guest_memory {
-	int fd;        /* the memfd; range 1 follows range 0 in it */
+	int fd;        /* the memfd, range 1 follows range 0 in it; or -1 */
 	uint64_t size; /* bytes in all ranges */
 	unsigned count;
 	struct memory_range range[MEMORY_RANGES_MAX];
 	bool tracking; /* changed only while the guest is paused */
 };
 
-/* `size`: bytes, a multiple of the page size. Pages come into being as they are touched. */
+/*
+ * `size`: bytes, a multiple of the page size. Pages come into being as they are touched, huge ones
+ * where the host has them.
+ */
 int memory_create(uint64_t size, struct guest_memory **out, struct error *err);
+/*
+ * The same on a memfd, which can be mapped at further addresses. Linux gives it no huge pages
+ * unless the administrator says so (transparent_hugepage/shmem_enabled), and nested page tables are
+ * slower with small ones.
+ */
+int memory_create_shared(uint64_t size, struct guest_memory **out, struct error *err);
 void memory_destroy(struct guest_memory *memory);
 
 /* All bytes zero again, and the host's pages given back. The guest must not run. */

@@ -192,7 +192,10 @@ static int vm_create(struct machine *m, struct error *err)
 	struct vm_config config = {.vcpus = m->config.vcpus};
 	int ret;
 
-	ret = memory_create(m->config.memory, &m->vm.memory, err);
+	if (m->config.engine->shared_memory)
+		ret = memory_create_shared(m->config.memory, &m->vm.memory, err);
+	else
+		ret = memory_create(m->config.memory, &m->vm.memory, err);
 	if (ret)
 		return ret;
 	if (bus_create(&m->vm.pio) || bus_create(&m->vm.mmio))
