@@ -181,7 +181,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct error err = {0};
 
 	FUZZ_CHECK(s && memory_create(QUEUE_MEMORY, &memory, &err) == 0);
-	guest_queue_init(&s->guest, memory, (uint16_t)(1u << (shape % 9)), shape & 0x10,
+	guest_queue_init(&s->guest, memory, 0, (uint16_t)(1u << (shape % 9)), shape & 0x10,
 			 input_u8(&in) * 4u);
 	if (shape & 0x80 && start_anywhere(s, &in)) {
 		s->guest.desc = QUEUE_TABLES; /* only for where corruption goes */

@@ -25,8 +25,8 @@ static void index_store(struct guest_queue *q, uint64_t gpa, uint16_t value)
 	__atomic_store_n(index_at(q, gpa), htole16(value), __ATOMIC_RELEASE);
 }
 
-void guest_queue_init(struct guest_queue *q, struct guest_memory *memory, uint16_t size,
-		      bool event_index, unsigned shift)
+void guest_queue_init(struct guest_queue *q, struct guest_memory *memory, unsigned index,
+		      uint16_t size, bool event_index, unsigned shift)
 {
 	uint64_t rings;
 
@@ -34,12 +34,13 @@ void guest_queue_init(struct guest_queue *q, struct guest_memory *memory, uint16
 	q->memory = memory;
 	q->size = size;
 	q->event_index = event_index;
-	q->desc = (uint64_t)shift % 1024 * 16;
+	q->base = (uint64_t)QUEUE_MEMORY * index;
+	q->desc = q->base + (uint64_t)shift % 1024 * 16;
 	q->avail = q->desc + DESC_SIZE * (uint64_t)size + (uint64_t)shift % 64 * 2;
 	q->used = (q->avail + 4 + 2 * (uint64_t)size + 2 + (uint64_t)shift % 1024 * 4 + 3) & ~3ull;
-	rings = q->used + 4 + 8 * (uint64_t)size + 2;
+	rings = q->used + 4 + 8 * (uint64_t)size + 2 - q->base;
 	FUZZ_CHECK(rings <= QUEUE_TABLES);
-	memset(memory_at_write(memory, 0, rings), 0, rings);
+	memset(memory_at_write(memory, q->base, rings), 0, rings);
 	for (unsigned i = size; i-- > 0;)
 		q->free[q->free_count++] = (uint16_t)i;
 }
@@ -49,7 +50,7 @@ bool guest_queue_begin(struct guest_queue *q, uint16_t *head, uint64_t *buffer)
 	if (q->free_count == 0)
 		return false;
 	*head = q->free[--q->free_count];
-	*buffer = QUEUE_BUFFERS + (uint64_t)QUEUE_BUFFER * *head;
+	*buffer = q->base + QUEUE_BUFFERS + (uint64_t)QUEUE_BUFFER * *head;
 	memset(&q->chain[*head], 0, sizeof(q->chain[*head]));
 	q->chain[*head].descriptors = 1;
 	return true;
@@ -96,7 +97,7 @@ static void chain_free(struct guest_queue *q, uint16_t head)
 static struct guest_piece table_put(struct guest_queue *q, uint16_t head, unsigned first)
 {
 	struct guest_chain *c = &q->chain[head];
-	uint64_t table = QUEUE_TABLES + (uint64_t)head * QUEUE_PIECES * DESC_SIZE;
+	uint64_t table = q->base + QUEUE_TABLES + (uint64_t)head * QUEUE_PIECES * DESC_SIZE;
 	unsigned count = c->count - first;
 
 	for (unsigned i = 0; i < count; i++)
@@ -195,6 +196,17 @@ void guest_queue_collect(struct guest_queue *q,
 	}
 }
 
+bool guest_queue_want_interrupt(struct guest_queue *q)
+{
+	if (q->event_index)
+		index_store(q, q->avail + 4 + 2 * (uint64_t)q->size, q->used_index);
+	else
+		index_store(q, q->avail, 0);
+	/* 2.7.7.1: the wish is out before the index is read again. */
+	atomic_thread_fence(memory_order_seq_cst);
+	return index_load(q, q->used + 2) != q->used_index;
+}
+
 unsigned guest_queue_in_flight(const struct guest_queue *q)
 {
 	unsigned count = 0;
@@ -218,10 +230,10 @@ void guest_queue_corrupt(struct guest_queue *q, struct input *in)
 		base = q->used;
 		break;
 	case 2:
-		base = QUEUE_TABLES;
+		base = q->base + QUEUE_TABLES;
 		break;
 	case 3:
-		base = QUEUE_BUFFERS;
+		base = q->base + QUEUE_BUFFERS;
 		break;
 	default:
 		base = q->desc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver's side of a split virtqueue, in memory of QUEUE_MEMORY bytes:
+ * The driver's side of a split virtqueue, in QUEUE_MEMORY bytes of its own:
  *
  *   0x000000	descriptors, available ring, used ring, from `shift` on
  *   0x040000	indirect tables, one a head
@@ -37,6 +37,7 @@ struct guest_chain {
 
 struct guest_queue {
 	struct guest_memory *memory;
+	uint64_t base; /* of its memory */
 	uint16_t size;
 	bool event_index;
 	bool wild;
@@ -48,9 +49,12 @@ struct guest_queue {
 	struct guest_chain chain[VIRTQUEUE_SIZE_MAX];
 };
 
-/* Empty rings. `shift` moves them against page boundaries, as far as alignment allows. */
-void guest_queue_init(struct guest_queue *q, struct guest_memory *memory, uint16_t size,
-		      bool event_index, unsigned shift);
+/*
+ * Empty rings in the `index`th piece of memory. `shift` moves them against page boundaries, as far
+ * as alignment allows.
+ */
+void guest_queue_init(struct guest_queue *q, struct guest_memory *memory, unsigned index,
+		      uint16_t size, bool event_index, unsigned shift);
 
 /*
  * The start of a chain: a head and its buffer's address. False: no descriptor is left. Fill in
@@ -71,6 +75,8 @@ bool guest_queue_must_ring(struct guest_queue *q, uint16_t old);
 /* Take what the device used and check it; `done` (optional) gets each head with its bytes. */
 void guest_queue_collect(struct guest_queue *q,
 			 void (*done)(void *arg, uint16_t head, uint32_t bytes), void *arg);
+/* Ask for an interrupt with the next chain. True: one is there already. */
+bool guest_queue_want_interrupt(struct guest_queue *q);
 unsigned guest_queue_in_flight(const struct guest_queue *q);
 
 /* Bytes of the input anywhere into memory. */
