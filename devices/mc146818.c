@@ -266,14 +266,14 @@ static bool is_time(unsigned index)
 static void cmos_write(struct mc146818 *rtc, uint8_t value)
 {
 	uint8_t old = rtc->cmos[rtc->index];
+	bool released; /* from SET */
 
 	if (rtc->index == REG_C || rtc->index == REG_D)
 		return; /* read-only */
 	events_update(rtc);
 	rtc->cmos[rtc->index] = value;
-	if (rtc->index == REG_B && old & B_SET && !(value & B_SET))
-		time_store(rtc);
-	else if (is_time(rtc->index) && !(rtc->cmos[REG_B] & B_SET))
+	released = rtc->index == REG_B && old & B_SET;
+	if ((released || is_time(rtc->index)) && !(rtc->cmos[REG_B] & B_SET))
 		time_store(rtc);
 	interrupt_update(rtc);
 	timer_update(rtc);

@@ -21,12 +21,13 @@
 
 #include "vmm/base/checked.h"
 
-#define LOCK_FILE "lock"
-#define PID_FILE  "pid"
-#define ATTEMPTS  50
+#define LOCK_FILE    "lock"
+#define PID_FILE     "pid"
+#define PID_FILE_NEW "pid.new" /* while it is being written */
+#define ATTEMPTS     50
 
 /* All that a guest's directory can hold: nothing else is ever removed. */
-static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE, PID_FILE ".new",
+static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE, PID_FILE_NEW,
 				    LOCK_FILE};
 
 static int path_join(char *out, size_t size, const char *a, const char *b, struct error *err)
@@ -282,7 +283,7 @@ static int socket_address(const char *path, struct sockaddr_un *address, struct 
 		return error_set(err, -ENAMETOOLONG, "use a shorter name or XDG_RUNTIME_DIR",
 				 "socket '%s': longer than %zu bytes", path,
 				 sizeof(address->sun_path) - 1);
-	strcpy(address->sun_path, path);
+	memcpy(address->sun_path, path, strlen(path) + 1);
 	return 0;
 }
 

@@ -37,7 +37,8 @@ static int log_enabled(enum log_level level)
 	return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
-static void log_write(enum log_level level, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void log_write(enum log_level level,
+							    const char *format, va_list args)
 {
 	char line[1024];
 	int n = snprintf(line, sizeof(line), "lodge: %s: ", level_names[level]);

@@ -27,7 +27,7 @@ int boot_too_small(const struct boot_image *image, const char *what, uint64_t en
 	return error_set(err, -ENOMEM, "give the guest more with -m",
 			 "%llu MiB of guest memory: %s needs %llu MiB",
 			 (unsigned long long)(image->memory->size >> 20), what,
-			 (unsigned long long)(align_up(end, 1 << 20) >> 20));
+			 (unsigned long long)align_up(end, 1 << 20) >> 20);
 }
 
 int boot_file_read(const struct boot_file *file, uint64_t offset, void *to, size_t length)
@@ -52,13 +52,13 @@ int boot_file_load(const struct boot_file *file, uint64_t offset, uint64_t lengt
 		   struct guest_memory *memory, uint64_t gpa, const char *part, struct error *err)
 {
 	void *to = memory_at_write(memory, gpa, length);
+	uint64_t end = offset + length; /* for the message: it may wrap */
 	int ret;
 
 	if (!range_within(offset, length, 0, file->size))
 		return error_set(err, -ENODATA, "fetch the file anew",
 				 "'%s': %s is cut off: it ends at byte %llu of %llu", file->path,
-				 part, (unsigned long long)file->size,
-				 (unsigned long long)(offset + length));
+				 part, (unsigned long long)file->size, (unsigned long long)end);
 	if (!to)
 		return error_set(err, -ENOMEM, "give the guest more memory with -m",
 				 "'%s': %s does not fit into guest memory at 0x%llx", file->path,

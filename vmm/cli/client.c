@@ -76,7 +76,7 @@ static int exchange(int fd, const char *method, const char *url, const char *bod
 	if (n < 0 || (size_t)n >= sizeof(request))
 		return -E2BIG;
 	ret = send_all(fd, request, (size_t)n);
-	return ret ? ret : receive_all(fd, out);
+	return ret ? ret : receive_all(fd, out); /* sets *out on 0 */
 }
 
 /* "HTTP/1.1 200 OK" and what is behind the empty line. */
@@ -128,7 +128,7 @@ int client_request(const char *name, const char *method, const char *url, const 
 		return fd;
 	ret = exchange(fd, method, url, body, &text);
 	close(fd);
-	if (ret)
+	if (ret || !text)
 		return error_set(err, ret, "it may be busy or ending: try again",
 				 "guest '%s': no answer: %s", name, error_name(ret));
 	ret = answer_parse(name, text, answer, err);
