@@ -117,11 +117,16 @@ static uint8_t fifo_pop(struct uart16550 *uart)
 		return 0;
 	uart->fifo_head = (uart->fifo_head + 1) % FIFO_SIZE;
 	uart->fifo_count--;
-	if (uart->fifo_count == 0 && uart->starved) {
-		uart->starved = false;
-		chardev_ready(&uart->backend);
-	}
 	return byte;
+}
+
+/* Whatever emptied the FIFO or connected the line again: input that waits may come. */
+static void input_update(struct uart16550 *uart)
+{
+	if (!uart->starved || uart->fifo_count || uart->mcr & MCR_LOOP)
+		return;
+	uart->starved = false;
+	chardev_ready(&uart->backend);
 }
 
 static uint8_t modem_status(const struct uart16550 *uart)
@@ -255,6 +260,7 @@ static uint64_t uart_read(void *device, uint64_t offset, unsigned size)
 	for (unsigned i = 0; i < size; i++)
 		value |= (uint64_t)register_read(uart, (unsigned)offset + i) << 8 * i;
 	interrupt_update(uart);
+	input_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 	return value;
 }
@@ -267,6 +273,7 @@ static void uart_write(void *device, uint64_t offset, unsigned size, uint64_t va
 	for (unsigned i = 0; i < size; i++)
 		register_write(uart, (unsigned)offset + i, (uint8_t)(value >> 8 * i));
 	interrupt_update(uart);
+	input_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 }
 
@@ -298,6 +305,7 @@ void uart16550_reset(struct uart16550 *uart)
 	uart->overrun = uart->transmit_pending = false;
 	uart->fifo_head = uart->fifo_count = 0;
 	interrupt_update(uart);
+	input_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 }
 
