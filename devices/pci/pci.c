@@ -134,7 +134,7 @@ static void config_write(struct pci_bus *bus, unsigned slot, unsigned offset, un
 	if (range_overlaps(offset, size, PCI_COMMAND, 2) ||
 	    range_overlaps(offset, size, PCI_BAR, 4 * PCI_BARS))
 		bars_update(f);
-	if (f->ops->config_written && offset >= FIRST_CAPABILITY)
+	if (f->ops->config_written && offset + size > FIRST_CAPABILITY)
 		f->ops->config_written(f->device, offset, size);
 }
 
@@ -290,7 +290,7 @@ static int bar_place(struct pci_bus *bus, struct pci_bar *bar)
 
 	if (!range_within(at, bar->size, bus->config.window_base, bus->config.window_size))
 		return -ENOSPC;
-	bar->address = (uint32_t)at;
+	bar->first = bar->address = (uint32_t)at;
 	le32_put(bar->function->config + PCI_BAR + 4 * (size_t)bar->index, bar->address);
 	bus->window_next = (uint32_t)(at + bar->size);
 	return 0;
@@ -341,6 +341,10 @@ void pci_function_reset(struct pci_function *function)
 
 	pthread_mutex_lock(&bus->lock);
 	le16_put(function->config + PCI_COMMAND, 0);
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		if (function->bar[i].size)
+			le32_put(function->config + PCI_BAR + 4 * (size_t)i,
+				 function->bar[i].first);
 	bars_update(function);
 	pthread_mutex_unlock(&bus->lock);
 }

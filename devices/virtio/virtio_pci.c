@@ -305,13 +305,14 @@ static void common_write(struct virtio_pci *vp, unsigned offset, unsigned size, 
 	}
 }
 
-/* 4.1.4.5: reading acknowledges. */
+/*
+ * 4.1.4.5: reading acknowledges. The line falls before the bits are taken: an interrupt in between
+ * then is seen now, with at worst a spurious one later; the other way round it would be lost.
+ */
 static uint8_t isr_read(struct virtio_pci *vp)
 {
-	uint8_t isr = atomic_exchange(&vp->isr, 0);
-
 	pci_intx_set(&vp->pci, false);
-	return isr;
+	return atomic_exchange(&vp->isr, 0);
 }
 
 static void notify_write(struct virtio_pci *vp, unsigned offset)
