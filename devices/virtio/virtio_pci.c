@@ -235,8 +235,8 @@ static void queue_write(struct virtio_pci *vp, unsigned offset, unsigned size, u
 		atomic_store(&q->vector, vector_accept(vp, value));
 		return;
 	}
-	/* 4.1.4.3.2: the rest is fixed once the queue is enabled. */
-	if (q->enabled)
+	/* 4.1.4.3.2: the rest is fixed once the queue is enabled; 3.1.1: so is all at DRIVER_OK. */
+	if (q->enabled || atomic_load(&vp->vdev->status) & VIRTIO_STATUS_DRIVER_OK)
 		return;
 	if (offset == COMMON_QUEUE_SIZE && value <= q->size_max)
 		q->size = (uint16_t)value;
