@@ -110,7 +110,7 @@ void virtio_status_write(struct virtio_device *vdev, uint8_t status)
 		return;
 	}
 	/* 2.1.1: the driver must not clear bits; NEEDS_RESET is ours. */
-	status |= old;
+	status = (uint8_t)((status & ~VIRTIO_STATUS_NEEDS_RESET) | old);
 	if (status & ~old & VIRTIO_STATUS_FEATURES_OK && !features_good(vdev))
 		status &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
 	if (status & VIRTIO_STATUS_DRIVER_OK && !(status & VIRTIO_STATUS_FEATURES_OK))
