@@ -261,18 +261,26 @@ static void driver_feature_write(struct virtio_pci *vp, uint32_t value)
 	vdev->accepted = (vdev->accepted & ~(0xffffffffull << shift)) | (uint64_t)value << shift;
 }
 
+static void device_reset(struct virtio_pci *vp)
+{
+	/* No doorbell may ring a queue that is being taken down. */
+	bool mapped = vp->bar_mapped;
+
+	vp->bar_mapped = false;
+	doorbells_update(vp);
+	vp->bar_mapped = mapped;
+	virtio_status_write(vp->vdev, 0);
+	/* Only now: until it had stopped, its queues could still interrupt. */
+	atomic_store(&vp->config_vector, MSIX_NO_VECTOR);
+	atomic_store(&vp->isr, 0);
+	pci_intx_set(&vp->pci, false);
+}
+
 static void status_write(struct virtio_pci *vp, uint8_t value)
 {
 	if (value == 0) {
-		/* No doorbell may ring a queue that is being taken down. */
-		bool mapped = vp->bar_mapped;
-
-		vp->bar_mapped = false;
-		doorbells_update(vp);
-		vp->bar_mapped = mapped;
-		atomic_store(&vp->config_vector, MSIX_NO_VECTOR);
-		atomic_store(&vp->isr, 0);
-		pci_intx_set(&vp->pci, false);
+		device_reset(vp);
+		return;
 	}
 	virtio_status_write(vp->vdev, value);
 	doorbells_update(vp);
@@ -509,7 +517,7 @@ int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot, struct 
 void virtio_pci_reset(struct virtio_pci *vp)
 {
 	pthread_mutex_lock(&vp->lock);
-	status_write(vp, 0);
+	device_reset(vp);
 	vp->device_feature_select = vp->driver_feature_select = 0;
 	vp->queue_select = 0;
 	pthread_mutex_unlock(&vp->lock);
