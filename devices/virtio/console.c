@@ -284,7 +284,8 @@ size_t virtio_console_receive(struct virtio_console *c, unsigned index, const ui
 		virtqueue_push(&c->vdev.queue[queue].ring, c->chain.head, (uint32_t)n);
 		taken += n;
 	}
-	if (taken)
+	/* Also where nothing was taken: a buffer without room goes back, too. */
+	if (queue_live(c, queue))
 		virtio_queue_publish(&c->vdev, queue);
 	if (taken < count)
 		c->port[index].starved = true;
