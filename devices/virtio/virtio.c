@@ -144,6 +144,14 @@ void virtio_config_changed(struct virtio_device *vdev)
 	vdev->transport_ops->config_interrupt(vdev->transport);
 }
 
+void virtio_queue_ring(struct virtio_device *vdev, unsigned queue)
+{
+	uint64_t one = 1;
+
+	if (write(vdev->queue[queue].kick_fd, &one, sizeof(one)) < 0)
+		log_error("virtio-%s: doorbell: %s", vdev->ops->name, error_name(-errno));
+}
+
 void virtio_queue_drain_kick(struct virtio_device *vdev, unsigned queue)
 {
 	uint64_t count;
