@@ -130,11 +130,16 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 	return 0;
 }
 
-/* Walk `table` from `index`. At most `entries` steps, so that a loop ends. */
+/*
+ * Walk `table` from `index`. A loop ends after `entries` steps, and a long table of empty buffers
+ * after as many as a chain may have pieces (2.7.5.3.1 allows no more than the queue's size).
+ */
 static int table_walk(struct virtqueue *vq, struct virtqueue_chain *chain, const uint8_t *table,
 		      unsigned entries, unsigned index, bool indirect)
 {
-	for (unsigned step = 0; step < entries; step++) {
+	unsigned steps = entries < VIRTQUEUE_IOV_MAX ? entries : VIRTQUEUE_IOV_MAX;
+
+	for (unsigned step = 0; step < steps; step++) {
 		struct descriptor d;
 
 		if (index >= entries)
