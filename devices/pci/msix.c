@@ -9,7 +9,6 @@
 
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
-#include "vmm/base/log.h"
 
 #define CAPABILITY_ID     0x11
 #define CAPABILITY_LENGTH 12
@@ -48,11 +47,12 @@ static void vector_update(struct msix *msix, struct msix_vector *v)
 	if (!vector_open(msix, v))
 		return;
 	if (!v->line && vm->ops->msi_line_create(vm->engine, &v->line, &v->fd)) {
-		log_error("PCI: no interrupt line is left for an MSI-X vector");
+		log_limited(&msix->limit, LOG_ERROR,
+			    "PCI: no interrupt line is left for an MSI-X vector");
 		return;
 	}
 	if (vm->ops->msi_line_set(v->line, &message))
-		log_error("PCI: the engine refuses an MSI-X message");
+		log_limited(&msix->limit, LOG_ERROR, "PCI: the engine refuses an MSI-X message");
 	if (v->pending) {
 		v->pending = false;
 		vector_send(v);

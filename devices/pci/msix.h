@@ -7,6 +7,7 @@
 #define DEVICES_PCI_MSIX_H
 
 #include "devices/pci/pci.h"
+#include "vmm/base/log.h"
 
 #define MSIX_VECTORS_MAX 128
 #define MSIX_ENTRY_SIZE  16u
@@ -26,6 +27,7 @@ struct msix {
 	pthread_mutex_t lock; /* guards all below; after the PCI bus's lock */
 	bool enabled, masked;
 	struct msix_vector *vector;
+	struct ratelimit limit;
 };
 
 /* `table` and `pba` are offsets in `bar`; the caller routes accesses to them here. */

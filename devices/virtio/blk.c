@@ -266,7 +266,8 @@ static void *queue_main(void *arg)
 	snprintf(name, sizeof(name), "blk%u", q->index);
 	pthread_setname_np(pthread_self(), name);
 	if (block_queue_create(q->blk->block, QUEUE_SIZE, &q->block, &err)) {
-		log_error("virtio-blk %s: %s; %s", q->blk->serial, err.what, err.remedy);
+		log_limited(&q->blk->vdev.limit, LOG_ERROR, "virtio-blk %s: %s; %s", q->blk->serial,
+			    err.what, err.remedy);
 		virtio_broken(&q->blk->vdev, "its queue could not be made");
 		return NULL;
 	}
