@@ -251,7 +251,8 @@ static void queue_serve(struct blk_queue *q)
 		if (stop && block_in_flight(q->block) == 0)
 			return;
 		/* Sleep only if no chain came since, and we will be rung for the next one. */
-		idle = stop || !virtqueue_listen(&vq->ring);
+		/* Without a free request only a completion helps. */
+		idle = stop || !q->free || !virtqueue_listen(&vq->ring);
 		ret = block_wait(q->block, vq->kick_fd, idle);
 	}
 	virtio_broken(vdev, "the host's io_uring failed");
