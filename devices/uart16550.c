@@ -129,15 +129,6 @@ static uint8_t fifo_pop(struct uart16550 *uart)
 	return byte;
 }
 
-/* Whatever emptied the FIFO or connected the line again: input that waits may come. */
-static void input_update(struct uart16550 *uart)
-{
-	if (!uart->starved || uart->fifo_count || uart->mcr & MCR_LOOP)
-		return;
-	uart->starved = false;
-	chardev_ready(&uart->backend);
-}
-
 static uint8_t modem_status(const struct uart16550 *uart)
 {
 	uint8_t status = 0;
@@ -270,7 +261,6 @@ static uint64_t uart_read(void *device, uint64_t offset, unsigned size)
 		value |= (uint64_t)register_read(uart, (unsigned)offset + i) << 8 * i;
 	input_update(uart);
 	interrupt_update(uart);
-	input_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 	return value;
 }
@@ -284,7 +274,6 @@ static void uart_write(void *device, uint64_t offset, unsigned size, uint64_t va
 		register_write(uart, (unsigned)offset + i, (uint8_t)(value >> 8 * i));
 	input_update(uart);
 	interrupt_update(uart);
-	input_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 }
 
@@ -317,7 +306,6 @@ void uart16550_reset(struct uart16550 *uart)
 	uart->fifo_head = uart->fifo_count = 0;
 	input_update(uart);
 	interrupt_update(uart);
-	input_update(uart);
 	pthread_mutex_unlock(&uart->lock);
 }
 

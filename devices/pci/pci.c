@@ -290,7 +290,7 @@ static int bar_place(struct pci_bus *bus, struct pci_bar *bar)
 
 	if (!range_within(at, bar->size, bus->config.window_base, bus->config.window_size))
 		return -ENOSPC;
-	bar->first = bar->address = (uint32_t)at;
+	bar->address = bar->home = (uint32_t)at;
 	le32_put(bar->function->config + PCI_BAR + 4 * (size_t)bar->index, bar->address);
 	bus->window_next = (uint32_t)(at + bar->size);
 	return 0;
@@ -343,8 +343,7 @@ void pci_function_reset(struct pci_function *function)
 	le16_put(function->config + PCI_COMMAND, 0);
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (function->bar[i].size)
-			le32_put(function->config + PCI_BAR + 4 * (size_t)i,
-				 function->bar[i].first);
+			le32_put(function->config + PCI_BAR + 4 * (size_t)i, function->bar[i].home);
 	bars_update(function);
 	pthread_mutex_unlock(&bus->lock);
 }

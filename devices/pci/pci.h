@@ -61,8 +61,8 @@ struct pci_ops {
 struct pci_bar {
 	struct pci_function *function;
 	unsigned index;
-	uint32_t size;  /* a power of two, at least 16; 0: no BAR */
-	uint32_t first; /* where pci_add put it */
+	uint32_t size; /* a power of two, at least 16; 0: no BAR */
+	uint32_t home; /* where it was placed first */
 	uint32_t address;
 	bool mapped;
 };

@@ -251,7 +251,8 @@ static void queue_serve(struct blk_queue *q)
 		if (stop && block_in_flight(q->block) == 0)
 			return;
 		/* Sleep only if no chain came since, and we will be rung for the next one. */
-		idle = stop || !virtqueue_listen(&vq->ring);
+		/* Without a free request only a completion helps. */
+		idle = stop || !q->free || !virtqueue_listen(&vq->ring);
 		ret = block_wait(q->block, vq->kick_fd, idle);
 	}
 	virtio_broken(vdev, "the host's io_uring failed");
@@ -266,7 +267,8 @@ static void *queue_main(void *arg)
 	snprintf(name, sizeof(name), "blk%u", q->index);
 	pthread_setname_np(pthread_self(), name);
 	if (block_queue_create(q->blk->block, QUEUE_SIZE, &q->block, &err)) {
-		log_error("virtio-blk %s: %s; %s", q->blk->serial, err.what, err.remedy);
+		log_limited(&q->blk->vdev.limit, LOG_ERROR, "virtio-blk %s: %s; %s", q->blk->serial,
+			    err.what, err.remedy);
 		virtio_broken(&q->blk->vdev, "its queue could not be made");
 		return NULL;
 	}

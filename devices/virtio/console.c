@@ -104,6 +104,31 @@ static bool take_or_listen(struct virtio_console *c, unsigned queue)
 	return take(c, queue) || (virtqueue_listen(ring) && take(c, queue));
 }
 
+/*
+ * A turn on the loop: one ringful or so many bytes. A guest that refills a queue as fast as it is
+ * served must not keep the loop from the others.
+ */
+#define TURN_BYTES (1u << 20)
+
+struct turn {
+	unsigned chains;
+	uint64_t bytes;
+};
+
+/* Take a chain if the turn has room for one; else come back later. */
+static bool turn_take(struct virtio_console *c, unsigned queue, struct turn *turn)
+{
+	if (turn->chains == c->vdev.queue[queue].ring.size || turn->bytes >= TURN_BYTES) {
+		virtio_queue_ring(&c->vdev, queue);
+		return false;
+	}
+	if (!take_or_listen(c, queue))
+		return false;
+	turn->chains++;
+	turn->bytes += c->chain.out_bytes;
+	return true;
+}
+
 /* Control messages to the guest. */
 
 static bool control_send(struct virtio_console *c, unsigned port, uint16_t event, uint16_t value,
@@ -198,7 +223,9 @@ static void control_handle(struct virtio_console *c, const uint8_t *message)
 
 static void control_serve(struct virtio_console *c)
 {
-	while (take_or_listen(c, QUEUE_CONTROL_OUT)) {
+	struct turn turn = {0};
+
+	while (turn_take(c, QUEUE_CONTROL_OUT, &turn)) {
 		struct iovec *out = c->chain.iov;
 		unsigned count = c->chain.out_count;
 		uint8_t message[CONTROL_SIZE];
@@ -216,8 +243,9 @@ static void control_serve(struct virtio_console *c)
 static void output_serve(struct virtio_console *c, unsigned index)
 {
 	unsigned queue = queue_out(index);
+	struct turn turn = {0};
 
-	while (take_or_listen(c, queue)) {
+	while (turn_take(c, queue, &turn)) {
 		for (unsigned i = 0; i < c->chain.out_count; i++)
 			chardev_write(&c->port[index].backend, c->chain.iov[i].iov_base,
 				      c->chain.iov[i].iov_len);
@@ -272,11 +300,12 @@ size_t virtio_console_receive(struct virtio_console *c, unsigned index, const ui
 			      size_t count)
 {
 	unsigned queue = queue_in(index);
+	struct turn turn = {0};
 	size_t taken = 0;
 
 	assert(index < c->port_count);
 	pthread_mutex_lock(&c->lock);
-	while (taken < count && port_listens(c, index) && take_or_listen(c, queue)) {
+	while (taken < count && port_listens(c, index) && turn_take(c, queue, &turn)) {
 		struct iovec *in = c->chain.iov + c->chain.out_count;
 		unsigned in_count = c->chain.in_count;
 		size_t n = iov_give(&in, &in_count, bytes + taken, count - taken);
@@ -284,7 +313,8 @@ size_t virtio_console_receive(struct virtio_console *c, unsigned index, const ui
 		virtqueue_push(&c->vdev.queue[queue].ring, c->chain.head, (uint32_t)n);
 		taken += n;
 	}
-	if (taken)
+	/* Also where nothing was taken: a buffer without room goes back, too. */
+	if (queue_live(c, queue))
 		virtio_queue_publish(&c->vdev, queue);
 	if (taken < count)
 		c->port[index].starved = true;

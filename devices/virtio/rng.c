@@ -36,18 +36,30 @@ static uint32_t chain_fill(struct virtqueue_chain *chain)
 	return filled;
 }
 
+static int take_or_listen(struct virtio_rng *rng)
+{
+	struct virtqueue *ring = &rng->vdev.queue[0].ring;
+	int ret = virtqueue_pop(ring, &rng->chain);
+
+	return ret == 0 && virtqueue_listen(ring) ? virtqueue_pop(ring, &rng->chain) : ret;
+}
+
+/* One ringful a turn: a guest that refills it as fast as it is served must not hold up the loop. */
 static void serve(struct virtio_rng *rng)
 {
 	struct virtqueue *ring = &rng->vdev.queue[0].ring;
-	int ret;
+	int ret = 1;
 
-	do {
-		while ((ret = virtqueue_pop(ring, &rng->chain)) > 0)
+	for (unsigned i = 0; i < ring->size && ret > 0; i++) {
+		ret = take_or_listen(rng);
+		if (ret > 0)
 			virtqueue_push(ring, rng->chain.head, chain_fill(&rng->chain));
-		virtio_queue_publish(&rng->vdev, 0);
-	} while (ret == 0 && virtqueue_listen(ring));
+	}
+	virtio_queue_publish(&rng->vdev, 0);
 	if (ret < 0)
 		virtio_broken(&rng->vdev, "a malformed chain");
+	else if (ret > 0)
+		virtio_queue_ring(&rng->vdev, 0);
 }
 
 static void kicked(void *arg, uint32_t events)

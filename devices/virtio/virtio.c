@@ -110,7 +110,7 @@ void virtio_status_write(struct virtio_device *vdev, uint8_t status)
 		return;
 	}
 	/* 2.1.1: the driver must not clear bits; NEEDS_RESET is ours. */
-	status |= old;
+	status = (uint8_t)((status & ~VIRTIO_STATUS_NEEDS_RESET) | old);
 	if (status & ~old & VIRTIO_STATUS_FEATURES_OK && !features_good(vdev))
 		status &= (uint8_t)~VIRTIO_STATUS_FEATURES_OK;
 	if (status & VIRTIO_STATUS_DRIVER_OK && !(status & VIRTIO_STATUS_FEATURES_OK))
@@ -142,6 +142,14 @@ void virtio_config_changed(struct virtio_device *vdev)
 {
 	atomic_fetch_add(&vdev->generation, 1);
 	vdev->transport_ops->config_interrupt(vdev->transport);
+}
+
+void virtio_queue_ring(struct virtio_device *vdev, unsigned queue)
+{
+	uint64_t one = 1;
+
+	if (write(vdev->queue[queue].kick_fd, &one, sizeof(one)) < 0)
+		log_error("virtio-%s: doorbell: %s", vdev->ops->name, error_name(-errno));
 }
 
 void virtio_queue_drain_kick(struct virtio_device *vdev, unsigned queue)

@@ -103,6 +103,9 @@ void virtio_broken(struct virtio_device *vdev, const char *why);
 /* The configuration changed. */
 void virtio_config_changed(struct virtio_device *vdev);
 
+/* Ring a queue's own doorbell: more is there, and others on the loop come first. */
+void virtio_queue_ring(struct virtio_device *vdev, unsigned queue);
+
 /* Forget the rings of a queue whose kick_fd is readable. */
 void virtio_queue_drain_kick(struct virtio_device *vdev, unsigned queue);
 

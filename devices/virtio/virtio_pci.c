@@ -235,8 +235,8 @@ static void queue_write(struct virtio_pci *vp, unsigned offset, unsigned size, u
 		atomic_store(&q->vector, vector_accept(vp, value));
 		return;
 	}
-	/* 4.1.4.3.2: the rest is fixed once the queue is enabled. */
-	if (q->enabled)
+	/* 4.1.4.3.2: the rest is fixed once the queue is enabled; 3.1.1: so is all at DRIVER_OK. */
+	if (q->enabled || atomic_load(&vp->vdev->status) & VIRTIO_STATUS_DRIVER_OK)
 		return;
 	if (offset == COMMON_QUEUE_SIZE && value <= q->size_max)
 		q->size = (uint16_t)value;
@@ -261,18 +261,26 @@ static void driver_feature_write(struct virtio_pci *vp, uint32_t value)
 	vdev->accepted = (vdev->accepted & ~(0xffffffffull << shift)) | (uint64_t)value << shift;
 }
 
+static void device_reset(struct virtio_pci *vp)
+{
+	/* No doorbell may ring a queue that is being taken down. */
+	bool mapped = vp->bar_mapped;
+
+	vp->bar_mapped = false;
+	doorbells_update(vp);
+	vp->bar_mapped = mapped;
+	virtio_status_write(vp->vdev, 0);
+	/* Only now: until it had stopped, its queues could still interrupt. */
+	atomic_store(&vp->config_vector, MSIX_NO_VECTOR);
+	atomic_store(&vp->isr, 0);
+	pci_intx_set(&vp->pci, false);
+}
+
 static void status_write(struct virtio_pci *vp, uint8_t value)
 {
 	if (value == 0) {
-		/* No doorbell may ring a queue that is being taken down. */
-		bool mapped = vp->bar_mapped;
-
-		vp->bar_mapped = false;
-		doorbells_update(vp);
-		vp->bar_mapped = mapped;
-		atomic_store(&vp->config_vector, MSIX_NO_VECTOR);
-		atomic_store(&vp->isr, 0);
-		pci_intx_set(&vp->pci, false);
+		device_reset(vp);
+		return;
 	}
 	virtio_status_write(vp->vdev, value);
 	doorbells_update(vp);
@@ -510,7 +518,7 @@ int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot, struct 
 void virtio_pci_reset(struct virtio_pci *vp)
 {
 	pthread_mutex_lock(&vp->lock);
-	status_write(vp, 0);
+	device_reset(vp);
 	vp->device_feature_select = vp->driver_feature_select = 0;
 	vp->queue_select = 0;
 	pthread_mutex_unlock(&vp->lock);

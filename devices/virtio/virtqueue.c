@@ -45,7 +45,7 @@ struct descriptor {
 	uint16_t flags, next;
 };
 
-/* Rings are aligned to two bytes at least, so that an index is one access. */
+/* Rings are aligned to two bytes at least, so that an index or flags are one access. */
 static uint16_t ring_load_acquire(const uint8_t *at)
 {
 	return le16toh(__atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE));
@@ -56,8 +56,22 @@ static uint16_t ring_load(const uint8_t *at)
 	return le16toh(__atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_RELAXED));
 }
 
-static void ring_store_release(uint8_t *at, uint16_t value)
+/*
+ * A field of the used ring at `offset`. Asked for anew each time, so that its page is marked dirty;
+ * it was memory when the queue started.
+ */
+static uint8_t *used_at(struct virtqueue *vq, uint64_t offset, uint64_t length)
 {
+	uint8_t *at = memory_at_write(vq->memory, vq->used_address + offset, length);
+
+	assert(at);
+	return at;
+}
+
+static void used_store_release(struct virtqueue *vq, uint64_t offset, uint16_t value)
+{
+	uint8_t *at = used_at(vq, offset, sizeof(value));
+
 	__atomic_store_n((uint16_t *)(void *)at, htole16(value), __ATOMIC_RELEASE);
 }
 
@@ -76,9 +90,9 @@ int virtqueue_start(struct virtqueue *vq, struct guest_memory *memory, uint16_t 
 		.used_address = used,
 		.desc = memory_at(memory, desc, (uint64_t)size * DESC_SIZE),
 		.avail = memory_at(memory, avail, RING_START + (uint64_t)size * AVAIL_ENTRY + 2),
-		.used = memory_at_write(memory, used, RING_START + (uint64_t)size * USED_ENTRY + 2),
 	};
-	if (!vq->desc || !vq->avail || !vq->used)
+	if (!vq->desc || !vq->avail ||
+	    !memory_at(memory, used, RING_START + (uint64_t)size * USED_ENTRY + 2))
 		return -EFAULT;
 	return 0;
 }
@@ -131,13 +145,15 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 }
 
 /*
- * Walk `table` from `index`. At most `entries` steps, so that a loop ends, and no more than a chain
- * may have pieces: a table in memory can be as long as memory, and empty descriptors are no pieces.
+ * Walk `table` from `index`. A loop ends after `entries` steps, and a long table of empty buffers
+ * after as many as a chain may have pieces (2.7.5.3.1 allows no more than the queue's size).
  */
 static int table_walk(struct virtqueue *vq, struct virtqueue_chain *chain, const uint8_t *table,
 		      unsigned entries, unsigned index, bool indirect)
 {
-	for (unsigned step = 0; step < entries && step < VIRTQUEUE_IOV_MAX; step++) {
+	unsigned steps = entries < VIRTQUEUE_IOV_MAX ? entries : VIRTQUEUE_IOV_MAX;
+
+	for (unsigned step = 0; step < steps; step++) {
 		struct descriptor d;
 
 		if (index >= entries)
@@ -188,11 +204,8 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)
 {
 	uint64_t offset = RING_START + USED_ENTRY * (uint64_t)(vq->next_used % vq->size);
-	/* Asked for anew, so that the page is marked dirty; it was memory when the queue started.
-	 */
-	uint8_t *entry = memory_at_write(vq->memory, vq->used_address + offset, USED_ENTRY);
+	uint8_t *entry = used_at(vq, offset, USED_ENTRY);
 
-	assert(entry);
 	le32_put(entry, head);
 	le32_put(entry + 4, written);
 	vq->next_used++;
@@ -211,7 +224,7 @@ bool virtqueue_publish(struct virtqueue *vq)
 	if (vq->next_used == old)
 		return false;
 	/* Release: the driver must find the elements filled in once it sees the index. */
-	ring_store_release(vq->used + RING_INDEX, vq->next_used);
+	used_store_release(vq, RING_INDEX, vq->next_used);
 	vq->signalled = vq->next_used;
 	/* Full barrier: the index above is out before the driver's wish is read. */
 	atomic_thread_fence(memory_order_seq_cst);
@@ -225,7 +238,7 @@ void virtqueue_quiet(struct virtqueue *vq)
 {
 	/* With the event index, an avail_event that lies behind is never passed. */
 	if (!vq->event_index)
-		ring_store_release(vq->used + RING_FLAGS, USED_NO_NOTIFY);
+		used_store_release(vq, RING_FLAGS, USED_NO_NOTIFY);
 }
 
 bool virtqueue_listen(struct virtqueue *vq)
@@ -233,9 +246,9 @@ bool virtqueue_listen(struct virtqueue *vq)
 	if (vq->broken)
 		return false;
 	if (vq->event_index)
-		ring_store_release(vq->used + RING_START + USED_ENTRY * vq->size, vq->next_avail);
+		used_store_release(vq, RING_START + USED_ENTRY * vq->size, vq->next_avail);
 	else
-		ring_store_release(vq->used + RING_FLAGS, 0);
+		used_store_release(vq, RING_FLAGS, 0);
 	/* Full barrier: the wish is out before the index is read again. */
 	atomic_thread_fence(memory_order_seq_cst);
 	return virtqueue_pending(vq);

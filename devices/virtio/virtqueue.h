@@ -20,7 +20,6 @@ struct virtqueue {
 	bool broken;      /* the device must be reset */
 	uint64_t used_address;
 	const uint8_t *desc, *avail;
-	uint8_t *used;
 	uint16_t next_avail; /* next chain to take */
 	uint16_t next_used;  /* next element to fill in */
 	uint16_t signalled;  /* next_used when the guest was last asked about an interrupt */

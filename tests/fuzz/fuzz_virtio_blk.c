@@ -161,7 +161,8 @@ static void data_add(struct state *s, struct input *in, struct guest_queue *q, u
 
 	r->own_data = !(shape & 0x80);
 	if (r->own_data) {
-		r->data_bytes = (shape & 7) * 512u + (shape & 0x40 ? shape & 0x38 : 0);
+		r->data_bytes =
+			(shape & 7) * 504u + (shape & 0x40 ? shape & 0x38 : (shape & 7) * 8u);
 		memset(memory_at_write(s->memory, buffer + DATA_AT, r->data_bytes), shape ^ head,
 		       r->data_bytes);
 		guest_queue_piece(q, head, buffer + DATA_AT, r->data_bytes, write);

@@ -45,22 +45,26 @@ struct loop {
 	struct loop_task **tasks_tail;
 };
 
+/*
+ * What was posted up to now. What comes meanwhile waits for the next turn: a vCPU that posts as
+ * fast as its task runs must not keep the loop from its descriptors.
+ */
 static void loop_run_tasks(struct loop *loop)
 {
-	struct loop_task *task;
+	struct loop_task *tasks;
 
-	for (;;) {
+	pthread_mutex_lock(&loop->lock);
+	tasks = loop->tasks;
+	loop->tasks = NULL;
+	loop->tasks_tail = &loop->tasks;
+	pthread_mutex_unlock(&loop->lock);
+	while (tasks) {
+		struct loop_task *task = tasks;
+
 		pthread_mutex_lock(&loop->lock);
-		task = loop->tasks;
-		if (task) {
-			loop->tasks = task->next;
-			if (!loop->tasks)
-				loop->tasks_tail = &loop->tasks;
-			task->queued = 0;
-		}
+		tasks = task->next;
+		task->queued = 0;
 		pthread_mutex_unlock(&loop->lock);
-		if (!task)
-			return;
 		task->run(task->arg);
 	}
 }

@@ -106,7 +106,8 @@ static int bzimage_load(struct boot_image *image, struct error *err)
 	if (ret)
 		return ret;
 	/* syssize counts paragraphs: the file may end within the last one. */
-	if (setup_size + size > boot->kernel.size && setup_size + size - boot->kernel.size < 16)
+	if (setup_size < boot->kernel.size && setup_size + size > boot->kernel.size &&
+	    setup_size + size - boot->kernel.size < 16)
 		size = boot->kernel.size - setup_size;
 	if (size <= ENTRY_64)
 		return boot_malformed(boot, "it holds no kernel behind its header", err);

@@ -17,6 +17,7 @@
 #include "vmm/base/clock.h"
 
 #define INPUT_SIZE  4096u
+#define TURN_PIECES 16u
 #define WRITE_SIZE  4096u /* a pipe that is writable takes this much without blocking */
 #define PATIENCE_MS 1000
 #define CLIENTS_MAX 16u
@@ -237,15 +238,25 @@ static bool is_readable(int fd)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* Take what the client has, as far as there is room. */
+/*
+ * Take what the client has, as far as there is room, for some pieces a turn: a client and a guest
+ * that are both quick must not keep the loop from the others.
+ */
 static void client_read(struct console_client *client)
 {
 	struct console *c = client->console;
+	unsigned pieces = 0;
 
 	while (!client->input_done && c->input_count < INPUT_SIZE &&
 	       is_readable(client->config.in_fd)) {
 		uint8_t *at = c->input + c->input_count;
-		ssize_t n = read(client->config.in_fd, at, INPUT_SIZE - c->input_count);
+		ssize_t n;
+
+		if (pieces++ == TURN_PIECES) {
+			loop_post(c->loop, &c->input_task);
+			return;
+		}
+		n = read(client->config.in_fd, at, INPUT_SIZE - c->input_count);
 
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			return;

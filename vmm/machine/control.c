@@ -239,21 +239,21 @@ static void on_completed(void *arg, struct MHD_Connection *connection, void **st
 	free(*state);
 }
 
-/* Let libmicrohttpd work until it waits for its descriptors or a time. */
+/*
+ * Let libmicrohttpd work until it waits for its descriptors or a time. What it could do at once is
+ * left to the next turn: a client that sends without end must not hold up the loop.
+ */
 static void control_run(void *arg, uint32_t events)
 {
 	struct control *control = arg;
 	MHD_UNSIGNED_LONG_LONG timeout;
 
 	(void)events;
-	do {
-		MHD_run(control->daemon);
-		if (MHD_get_timeout(control->daemon, &timeout) != MHD_YES) {
-			loop_timer_arm(control->timer, 0);
-			return;
-		}
-	} while (timeout == 0);
-	loop_timer_arm(control->timer, clock_monotonic_ns() + timeout * CLOCK_NS_PER_MS);
+	MHD_run(control->daemon);
+	if (MHD_get_timeout(control->daemon, &timeout) == MHD_YES)
+		loop_timer_arm(control->timer, clock_monotonic_ns() + timeout * CLOCK_NS_PER_MS);
+	else
+		loop_timer_arm(control->timer, 0);
 }
 
 int control_create(struct loop *loop, int fd, const struct control_ops *ops, void *arg,
