@@ -163,6 +163,7 @@ static void step(struct state *s, struct input *in)
 	unsigned slot = op >> 4 & 3;
 	bool write = op & 0x40;
 	uint8_t bytes[64];
+	uint16_t at;
 
 	switch (op & 15) {
 	case 0:
@@ -193,7 +194,8 @@ static void step(struct state *s, struct input *in)
 		break;
 	case 11: /* guest memory: rings, too */
 		input_bytes(in, bytes, sizeof(bytes));
-		memory_write(s->fake->vm.memory, input_u16(in), bytes, input_u8(in) % 64);
+		at = input_u16(in);
+		memory_write(s->fake->vm.memory, at, bytes, input_u8(in) % 64);
 		break;
 	case 12:
 		bring_up(s, in, slot);
