@@ -279,7 +279,9 @@ static void *queue_main(void *arg)
 		return NULL;
 	}
 	queue_serve(q);
-	block_queue_destroy(q->block);
+	/* After a failure the kernel may still have requests: they keep their ring to the end. */
+	if (block_in_flight(q->block) == 0)
+		block_queue_destroy(q->block);
 	q->block = NULL;
 	return NULL;
 }
