@@ -32,8 +32,11 @@ static void vector_send(struct msix_vector *v)
 {
 	uint64_t one = 1;
 
-	/* The counter cannot fill up: the kernel takes from it at once. */
-	if (v->line && write(v->fd, &one, sizeof(one)) < 0)
+	/*
+	 * The counter cannot fill up: the kernel takes from it at once. Without a line (the engine
+	 * had none left) the message waits until there is one.
+	 */
+	if (!v->line || write(v->fd, &one, sizeof(one)) < 0)
 		v->pending = true;
 }
 

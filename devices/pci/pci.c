@@ -31,7 +31,10 @@ struct pci_bus {
 	pthread_mutex_t lock; /* guards all below and every function's config; before bus locks */
 	struct pci_function *slot[PCI_SLOTS];
 	uint32_t window_next;
-	uint32_t address; /* what port 0xcf8 holds */
+	uint32_t address;          /* what port 0xcf8 holds */
+	pthread_mutex_t intx_lock; /* guards all below; a leaf lock */
+	uint32_t intx_driven;      /* a bit a slot: the function wants its line high ... */
+	uint32_t intx_disabled;    /* ... and this: its command register does not let it */
 };
 
 /* BARs on the MMIO bus. */
@@ -100,7 +103,54 @@ static void bars_update(struct pci_function *f)
 			bar_update(&f->bar[i]);
 }
 
-/* Configuration space. */
+/* INTx. Slots share lines, so that one function's end is not the line's. */
+
+static void intx_update(struct pci_bus *bus, unsigned slot, uint32_t *bits, bool on)
+{
+	unsigned line = slot % bus->config.gsi_count;
+	struct irq_line irq = {.vm = bus->config.vm, .gsi = bus->config.first_gsi + line};
+	bool level = false;
+	uint32_t high;
+
+	pthread_mutex_lock(&bus->intx_lock);
+	*bits = on ? *bits | 1u << slot : *bits & ~(1u << slot);
+	high = bus->intx_driven & ~bus->intx_disabled;
+	for (unsigned i = line; i < PCI_SLOTS; i += bus->config.gsi_count)
+		level = level || high >> i & 1;
+	irq_line_set(&irq, level);
+	pthread_mutex_unlock(&bus->intx_lock);
+}
+
+void pci_intx_set(struct pci_function *function, bool level)
+{
+	struct pci_bus *bus = function->bus;
+
+	if (bus)
+		intx_update(bus, function->slot, &bus->intx_driven, level);
+}
+
+/* Configuration space. The lock is held. */
+
+static void command_written(struct pci_function *f)
+{
+	uint16_t command = le16_get(f->config + PCI_COMMAND);
+
+	bars_update(f);
+	intx_update(f->bus, f->slot, &f->bus->intx_disabled, command & PCI_COMMAND_NO_INTX);
+}
+
+/* PCI 3.0, 6.2.3: the interrupt is pending, whether or not it is enabled. */
+static void status_compute(struct pci_function *f)
+{
+	struct pci_bus *bus = f->bus;
+	bool driven;
+
+	pthread_mutex_lock(&bus->intx_lock);
+	driven = bus->intx_driven >> f->slot & 1;
+	pthread_mutex_unlock(&bus->intx_lock);
+	f->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
+	f->config[PCI_STATUS] |= driven ? PCI_STATUS_INTX : 0;
+}
 
 static uint64_t config_read(struct pci_bus *bus, unsigned slot, unsigned offset, unsigned size)
 {
@@ -109,6 +159,8 @@ static uint64_t config_read(struct pci_bus *bus, unsigned slot, unsigned offset,
 
 	if (!f)
 		return ~0ull;
+	if (range_overlaps(offset, size, PCI_STATUS, 2))
+		status_compute(f);
 	if (f->ops->config_reading)
 		f->ops->config_reading(f->device, offset, size);
 	/* The extended space is there and empty. */
@@ -131,8 +183,9 @@ static void config_write(struct pci_bus *bus, unsigned slot, unsigned offset, un
 
 		*at = (uint8_t)((*at & ~mask) | ((uint8_t)(value >> 8 * i) & mask));
 	}
-	if (range_overlaps(offset, size, PCI_COMMAND, 2) ||
-	    range_overlaps(offset, size, PCI_BAR, 4 * PCI_BARS))
+	if (range_overlaps(offset, size, PCI_COMMAND, 2))
+		command_written(f);
+	if (range_overlaps(offset, size, PCI_BAR, 4 * PCI_BARS))
 		bars_update(f);
 	if (f->ops->config_written && offset + size > FIRST_CAPABILITY)
 		f->ops->config_written(f->device, offset, size);
@@ -309,6 +362,7 @@ int pci_add(struct pci_bus *bus, unsigned slot, struct pci_function *function)
 			ret = bar_place(bus, &function->bar[i]);
 	if (ret == 0) {
 		function->bus = bus;
+		function->slot = slot;
 		function->irq.vm = bus->config.vm;
 		function->irq.gsi = bus->config.first_gsi + slot % bus->config.gsi_count;
 		if (function->config[PCI_IRQ_PIN])
@@ -325,6 +379,7 @@ void pci_remove(struct pci_function *function)
 
 	if (!bus)
 		return;
+	pci_intx_set(function, false);
 	pthread_mutex_lock(&bus->lock);
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		bar_unmap(&function->bar[i]);
@@ -344,15 +399,8 @@ void pci_function_reset(struct pci_function *function)
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (function->bar[i].size)
 			le32_put(function->config + PCI_BAR + 4 * (size_t)i, function->bar[i].home);
-	bars_update(function);
+	command_written(function);
 	pthread_mutex_unlock(&bus->lock);
-}
-
-void pci_intx_set(struct pci_function *function, bool level)
-{
-	uint16_t command = le16_get(function->config + PCI_COMMAND);
-
-	irq_line_set(&function->irq, level && !(command & PCI_COMMAND_NO_INTX));
 }
 
 /* The bus and its bridge. */
@@ -375,6 +423,7 @@ int pci_bus_create(const struct pci_config *config, struct pci_bus **out)
 	bus->config = *config;
 	bus->window_next = config->window_base;
 	pthread_mutex_init(&bus->lock, NULL);
+	pthread_mutex_init(&bus->intx_lock, NULL);
 	pci_function_init(&bus->bridge, &id, &bridge_ops, bus);
 	ret = pci_add(bus, 0, &bus->bridge);
 	if (ret == 0)
@@ -400,6 +449,7 @@ void pci_bus_destroy(struct pci_bus *bus)
 	bus_remove(bus->config.vm->pio, PORT_ADDRESS);
 	bus_remove(bus->config.vm->pio, PORT_DATA);
 	pci_remove(&bus->bridge);
+	pthread_mutex_destroy(&bus->intx_lock);
 	pthread_mutex_destroy(&bus->lock);
 	free(bus);
 }

@@ -32,7 +32,7 @@
 #define PCI_COMMAND_MEMORY      0x0002
 #define PCI_COMMAND_MASTER      0x0004
 #define PCI_COMMAND_NO_INTX     0x0400
-#define PCI_STATUS_INTX         0x0008
+#define PCI_STATUS_INTX         0x0008 /* computed when it is read */
 #define PCI_STATUS_CAPABILITIES 0x0010
 
 struct pci_function;
@@ -70,6 +70,7 @@ struct pci_bar {
 /* A device embeds one. Set up with pci_function_init, then BARs and capabilities, then pci_add. */
 struct pci_function {
 	struct pci_bus *bus;
+	unsigned slot;
 	const struct pci_ops *ops;
 	void *device;
 	struct irq_line irq;
@@ -113,7 +114,10 @@ void pci_remove(struct pci_function *function);
 /* The function as after power-on: command zero, BARs where they were first. */
 void pci_function_reset(struct pci_function *function);
 
-/* Drive INTA. Any thread; takes no lock. */
+/*
+ * Drive INTA. The line is high while any function that shares it and has INTx enabled drives it.
+ * Any thread; takes only a leaf lock.
+ */
 void pci_intx_set(struct pci_function *function, bool level);
 
 #endif

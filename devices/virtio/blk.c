@@ -18,6 +18,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 
+#define F_SIZE_MAX     (1ull << 1)
 #define F_SEG_MAX      (1ull << 2)
 #define F_RO           (1ull << 5)
 #define F_BLK_SIZE     (1ull << 6)
@@ -38,8 +39,13 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 #define CONFIG_SIZE 60u
 #define QUEUE_SIZE  256u
 #define SEG_MAX     (VIRTQUEUE_SIZE_MAX - 2)
-/* Most sectors of one discard or write-zeroes segment: 2 GiB. */
-#define RANGE_SECTORS_MAX (1u << 22)
+/*
+ * Bounds on what one request asks of the host: a reset waits for all that is in flight, and so does
+ * whoever pauses the vCPU that resets.
+ */
+#define SIZE_MAX_BYTES    (128u << 10)
+#define TRANSFER_MAX      (SEG_MAX * SIZE_MAX_BYTES)
+#define RANGE_SECTORS_MAX (1u << 18) /* of one discard or write-zeroes segment: 128 MiB */
 
 struct blk_request {
 	struct block_request block;
@@ -124,7 +130,7 @@ static int start_transfer(struct blk_request *r, struct iovec *out, unsigned out
 	b->iov_count = write ? out_count : chain->in_count;
 	b->length = write ? chain->out_bytes - HEADER_SIZE : chain->in_bytes;
 	b->durable = write && !virtio_has(&r->queue->blk->vdev, F_FLUSH);
-	if (!checked_mul(sector, BLOCK_SECTOR, &b->offset))
+	if (b->length > TRANSFER_MAX || !checked_mul(sector, BLOCK_SECTOR, &b->offset))
 		return -EINVAL;
 	r->written = write ? 1 : chain->in_bytes + 1;
 	block_submit(r->queue->block, b);
@@ -273,7 +279,9 @@ static void *queue_main(void *arg)
 		return NULL;
 	}
 	queue_serve(q);
-	block_queue_destroy(q->block);
+	/* After a failure the kernel may still have requests: they keep their ring to the end. */
+	if (block_in_flight(q->block) == 0)
+		block_queue_destroy(q->block);
 	q->block = NULL;
 	return NULL;
 }
@@ -367,6 +375,7 @@ static void config_fill(struct virtio_blk *blk, const struct block_info *info)
 	uint32_t block_sectors = info->block_size / BLOCK_SECTOR;
 
 	le64_put(c + 0, info->size / BLOCK_SECTOR);
+	le32_put(c + 8, SIZE_MAX_BYTES);
 	le32_put(c + 12, SEG_MAX);
 	le32_put(c + 20, BLOCK_SECTOR); /* logical blocks */
 	/* Topology: what is better aligned goes faster. */
@@ -386,7 +395,7 @@ int virtio_blk_create(struct guest_memory *memory, const struct virtio_blk_confi
 		      struct virtio_blk **out)
 {
 	const struct block_info *info = block_info(config->block);
-	uint64_t features = F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_MQ;
+	uint64_t features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY | F_MQ;
 	struct virtio_blk *blk = calloc(1, sizeof(*blk));
 	int ret;
 

@@ -105,7 +105,7 @@ static void receive(struct state *s, struct input *in, unsigned port)
 
 static void step(struct state *s, struct input *in)
 {
-	uint8_t op = input_u8(in);
+	uint8_t op = input_u8(in), shape;
 	unsigned queue = op / 8u % QUEUES;
 
 	switch (op & 7) {
@@ -127,7 +127,8 @@ static void step(struct state *s, struct input *in)
 			guest_queue_corrupt(&s->guest.queue[queue], in);
 		} else if (op & 0x40) {
 			virtio_guest_reset(&s->guest);
-			start(s, input_u8(in), input_u8(in));
+			shape = input_u8(in);
+			start(s, shape, input_u8(in));
 		} else {
 			virtio_console_close(s->console, op >> 3 & 1);
 		}

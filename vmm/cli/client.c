@@ -96,7 +96,7 @@ static int answer_split(const char *text, unsigned *status, const char **body)
 	return 0;
 }
 
-static int answer_parse(const char *name, const char *text, struct json_object **answer,
+int client_parse_answer(const char *name, const char *text, struct json_object **answer,
 			struct error *err)
 {
 	struct json_object *object, *message = NULL;
@@ -106,6 +106,11 @@ static int answer_parse(const char *name, const char *text, struct json_object *
 	if (answer_split(text, &status, &body) || !(object = json_tokener_parse(body)))
 		return error_set(err, -EPROTO, "is it another version of lodge?",
 				 "guest '%s': its answer makes no sense", name);
+	if (!json_object_is_type(object, json_type_object)) {
+		json_object_put(object);
+		return error_set(err, -EPROTO, "is it another version of lodge?",
+				 "guest '%s': its answer is no JSON object", name);
+	}
 	if (status == 200) {
 		*answer = object;
 		return 0;
@@ -131,7 +136,7 @@ int client_request(const char *name, const char *method, const char *url, const 
 	if (ret || !text)
 		return error_set(err, ret, "it may be busy or ending: try again",
 				 "guest '%s': no answer: %s", name, error_name(ret));
-	ret = answer_parse(name, text, answer, err);
+	ret = client_parse_answer(name, text, answer, err);
 	free(text);
 	return ret;
 }

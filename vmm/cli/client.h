@@ -14,4 +14,8 @@
 int client_request(const char *name, const char *method, const char *url, const char *body,
 		   struct json_object **answer, struct error *err);
 
+/* An HTTP answer as it came from the socket, apart from that: as above. */
+int client_parse_answer(const char *name, const char *text, struct json_object **answer,
+			struct error *err);
+
 #endif
