@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "vmm/base/checked.h"
@@ -25,6 +26,8 @@
 #define PID_FILE     "pid"
 #define PID_FILE_NEW "pid.new" /* while it is being written */
 #define ATTEMPTS     50
+/* How long somebody may take to look at a name, ATTEMPTS times over. */
+#define BRIEFLY_NS 2000000
 
 /* All that a guest's directory can hold: nothing else is ever removed. */
 static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE, PID_FILE_NEW,
@@ -154,6 +157,17 @@ static pid_t pid_read(const char *directory)
 	return (pid_t)pid;
 }
 
+/*
+ * Is the lock held for a moment only, by somebody who looks at the name? A guest says its pid soon
+ * after it has the lock.
+ */
+static bool is_held_briefly(const char *directory)
+{
+	pid_t pid = pid_read(directory);
+
+	return pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH);
+}
+
 static int claim_locked(struct instance *instance, struct error *err)
 {
 	char lock[PATH_MAX];
@@ -168,7 +182,9 @@ static int claim_locked(struct instance *instance, struct error *err)
 		if (ret)
 			return ret;
 		fd = lock_take(lock, O_CREAT);
-		if (fd != -ENOENT)
+		if (fd == -EBUSY && is_held_briefly(instance->path))
+			nanosleep(&(struct timespec){.tv_nsec = BRIEFLY_NS}, NULL);
+		else if (fd != -ENOENT)
 			break;
 	}
 	if (fd == -EBUSY)
