@@ -278,16 +278,20 @@ int control_create(struct loop *loop, int fd, const struct control_ops *ops, voi
 	const union MHD_DaemonInfo *info;
 	int ret = -ENOMEM;
 
-	if (!control)
+	if (!control) {
+		close(fd);
 		return ret;
+	}
 	*control = (struct control){.loop = loop, .ops = ops, .arg = arg};
 	control->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL, 0, NULL, NULL, on_request, control, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
 		CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-	if (!control->daemon)
+	if (!control->daemon) {
+		close(fd);
 		goto fail;
+	}
 	info = MHD_get_daemon_info(control->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info)
 		goto fail;
