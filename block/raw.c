@@ -155,7 +155,12 @@ static void file_open_direct(struct raw_block *raw, const struct block_options *
 static void raw_close(struct block *block)
 {
 	struct raw_block *raw = raw_of(block);
+	struct flock unlock = {.l_type = F_UNLCK};
 
+	/* A ring lets go of its registered files some time after its end, and the lock with them.
+	 */
+	if (raw->fd[FILE_BUFFERED] >= 0)
+		fcntl(raw->fd[FILE_BUFFERED], F_OFD_SETLK, &unlock);
 	for (unsigned i = 0; i < FILES; i++)
 		if (raw->fd[i] >= 0)
 			close(raw->fd[i]);

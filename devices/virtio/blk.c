@@ -269,12 +269,17 @@ static void *queue_main(void *arg)
 	struct blk_queue *q = arg;
 	struct error err = {0};
 	char name[16];
+	int ret;
 
 	snprintf(name, sizeof(name), "blk%u", q->index);
 	pthread_setname_np(pthread_self(), name);
-	if (block_queue_create(q->blk->block, QUEUE_SIZE, &q->block, &err)) {
-		log_limited(&q->blk->vdev.limit, LOG_ERROR, "virtio-blk %s: %s; %s", q->blk->serial,
-			    err.what, err.remedy);
+	ret = block_queue_create(q->blk->block, QUEUE_SIZE, &q->block, &err);
+	if (ret) {
+		char line[sizeof(err.what) + sizeof(err.remedy) + 4];
+
+		error_format(&err, ret, line, sizeof(line));
+		log_limited(&q->blk->vdev.limit, LOG_ERROR, "virtio-blk %s: %s", q->blk->serial,
+			    line);
 		virtio_broken(&q->blk->vdev, "its queue could not be made");
 		return NULL;
 	}

@@ -240,15 +240,17 @@ static void control_serve(struct virtio_console *c)
 
 /* Data. */
 
-static void output_serve(struct virtio_console *c, unsigned index)
+/* While the backend is full, chains stay in the ring: the guest's writers wait for their buffers.
+ */
+static void output_serve(struct virtio_console *c, unsigned index, bool regardless)
 {
+	const struct chardev *backend = &c->port[index].backend;
 	unsigned queue = queue_out(index);
 	struct turn turn = {0};
 
-	while (turn_take(c, queue, &turn)) {
+	while ((regardless || !chardev_full(backend)) && turn_take(c, queue, &turn)) {
 		for (unsigned i = 0; i < c->chain.out_count; i++)
-			chardev_write(&c->port[index].backend, c->chain.iov[i].iov_base,
-				      c->chain.iov[i].iov_len);
+			chardev_write(backend, c->chain.iov[i].iov_base, c->chain.iov[i].iov_len);
 		virtqueue_push(&c->vdev.queue[queue].ring, c->chain.head, 0);
 	}
 	virtio_queue_publish(&c->vdev, queue);
@@ -281,10 +283,28 @@ static void kicked(void *arg, uint32_t events)
 	else if (queue == QUEUE_CONTROL_OUT)
 		control_serve(c);
 	else if (queue % 2)
-		output_serve(c, index);
+		output_serve(c, index, false);
 	else
 		input_ready(c, index);
 out:
+	pthread_mutex_unlock(&c->lock);
+}
+
+void virtio_console_output_ready(struct virtio_console *c, unsigned index)
+{
+	assert(index < c->port_count);
+	pthread_mutex_lock(&c->lock);
+	if (queue_live(c, queue_out(index)))
+		output_serve(c, index, false);
+	pthread_mutex_unlock(&c->lock);
+}
+
+void virtio_console_drain(struct virtio_console *c)
+{
+	pthread_mutex_lock(&c->lock);
+	for (unsigned i = 0; i < c->port_count; i++)
+		if (queue_live(c, queue_out(i)))
+			output_serve(c, i, true);
 	pthread_mutex_unlock(&c->lock);
 }
 

@@ -35,6 +35,15 @@ struct virtio_device *virtio_console_device(struct virtio_console *console);
 size_t virtio_console_receive(struct virtio_console *console, unsigned port, const uint8_t *bytes,
 			      size_t count);
 
+/* The port's backend is not full any more: serve what waited. Any thread. */
+void virtio_console_output_ready(struct virtio_console *console, unsigned port);
+
+/*
+ * Write out all that the guest has sent, full backend or not: it returned from its write before we
+ * took the bytes, and may have powered off since. The vCPUs are paused.
+ */
+void virtio_console_drain(struct virtio_console *console);
+
 /* The host's end of a port is closed: the guest reads the rest and then end of file. Any thread. */
 void virtio_console_close(struct virtio_console *console, unsigned port);
 

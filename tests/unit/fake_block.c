@@ -25,9 +25,8 @@ static int queue_create(struct block *block, unsigned depth, struct block_queue 
 
 	(void)block;
 	(void)depth;
-	(void)err;
 	if (!q)
-		return -ENOMEM;
+		return error_set(err, -ENOMEM, NULL, "fake disk queue: out of memory");
 	*out = &q->queue;
 	return 0;
 }

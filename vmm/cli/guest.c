@@ -148,6 +148,20 @@ static void stdin_ended(void *arg)
 	machine_port_close(g->machine, PORT_STDIN);
 }
 
+static void stdout_drained(void *arg)
+{
+	struct guest *g = arg;
+
+	machine_port_output_ready(g->machine, PORT_STDOUT);
+}
+
+static void stderr_drained(void *arg)
+{
+	struct guest *g = arg;
+
+	machine_port_output_ready(g->machine, PORT_STDERR);
+}
+
 static size_t filter_escape(void *arg, uint8_t *bytes, size_t count)
 {
 	struct guest *g = arg;
@@ -194,6 +208,8 @@ static int streams_attach(struct guest *g)
 		return console_attach(g->com1, &both, NULL);
 	}
 	console_set_sink(g->port[PORT_STDIN], stdin_sink, g->machine);
+	console_set_drained(g->port[PORT_STDOUT], stdout_drained, g);
+	console_set_drained(g->port[PORT_STDERR], stderr_drained, g);
 	ret = console_attach(g->port[PORT_STDIN], &in, NULL);
 	if (ret == 0)
 		ret = console_attach(g->port[PORT_STDOUT], &out, NULL);
@@ -202,12 +218,26 @@ static int streams_attach(struct guest *g)
 	return ret;
 }
 
-static void consoles_flush(struct guest *g)
+/*
+ * The last output. Whoever reads ours may be slow (a pager) and is waited for; a signal ends that,
+ * and us, as it would any program that writes.
+ */
+static void consoles_finish(struct guest *g)
 {
-	console_flush(g->com1);
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		sigaddset(&set, end_signals[i]);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	console_finish(g->com1);
 	for (unsigned i = 0; i < PORTS; i++)
 		if (g->port[i])
-			console_flush(g->port[i]);
+			console_finish(g->port[i]);
+	machine_drain_output(g->machine);
+	for (unsigned i = 0; i < PORTS; i++)
+		if (g->port[i])
+			console_finish(g->port[i]);
 }
 
 /* The control socket. */
@@ -502,7 +532,7 @@ static int guest_conclude(struct guest *g)
 {
 	int status = g->status;
 
-	consoles_flush(g);
+	consoles_finish(g);
 	terminal_leave();
 	if (g->terminal)
 		printf("\n");

@@ -164,6 +164,8 @@ int memory_write(struct guest_memory *memory, uint64_t gpa, const void *from, ui
 
 int memory_track(struct guest_memory *memory, bool on)
 {
+	/* Off until all ranges have their bits: without memory for one there is nothing to mark. */
+	memory->tracking = false;
 	for (unsigned i = 0; on && i < memory->count; i++) {
 		struct memory_range *range = &memory->range[i];
 		size_t words = (range->size / MEMORY_PAGE_SIZE + 63) / 64;

@@ -40,12 +40,16 @@ struct console {
 	void *sink_arg;
 	void (*watch)(void *arg, const uint8_t *bytes, size_t count);
 	void *watch_arg;
+	void (*drained)(void *arg);
+	void *drained_arg;
 	size_t input_count;
 	uint8_t input[INPUT_SIZE];
 	struct loop_task output_task, input_task;
 	pthread_mutex_t lock; /* guards all below; never held while a device is called */
 	struct console_client *clients;
 	unsigned client_count;
+	bool stalled;     /* the device waits for `drained` */
+	bool finishing;   /* nothing will be lost for impatience any more */
 	uint64_t written; /* bytes since the start; the ring holds the last CONSOLE_KEEP */
 	uint8_t ring[CONSOLE_KEEP];
 };
@@ -70,6 +74,7 @@ static bool client_write(struct console_client *client, int patience_ms)
 {
 	struct console *c = client->console;
 	uint64_t deadline = clock_monotonic_ns() + (uint64_t)patience_ms * CLOCK_NS_PER_MS;
+	bool forever = c->finishing && client->config.lossless;
 
 	if (client->position < oldest(c))
 		client->position = oldest(c);
@@ -84,7 +89,7 @@ static bool client_write(struct console_client *client, int patience_ms)
 			n = CONSOLE_KEEP - at;
 		if (n > WRITE_SIZE)
 			n = WRITE_SIZE;
-		if (!wait_writable(client->config.out_fd, wait_ms))
+		if (!wait_writable(client->config.out_fd, forever ? -1 : wait_ms))
 			return false;
 		done = write(client->config.out_fd, c->ring + at, n);
 		if (done < 0 && (errno == EINTR || errno == EAGAIN))
@@ -167,18 +172,47 @@ static void client_watch(struct console_client *client, bool want_out)
 		source_set(client, &client->out, config->out_fd, out);
 }
 
+/* How far the slowest client behind that must not lose anything. The lock is held. */
+static uint64_t lossless_lag(const struct console *c)
+{
+	uint64_t lag = 0;
+
+	for (const struct console_client *k = c->clients; k; k = k->next)
+		if (k->config.lossless && !k->dead && c->written - k->position > lag)
+			lag = c->written - k->position;
+	return lag;
+}
+
 static void output_run(void *arg)
 {
 	struct console *c = arg;
+	bool drained;
 
 	pthread_mutex_lock(&c->lock);
 	for (struct console_client *client = c->clients; client; client = client->next)
 		client_watch(client, client->config.out_fd >= 0 && !client_write(client, 0));
 	clients_reap(c);
+	drained = c->stalled && lossless_lag(c) < CONSOLE_KEEP / 4;
+	if (drained)
+		c->stalled = false;
 	pthread_mutex_unlock(&c->lock);
+	if (drained && c->drained)
+		c->drained(c->drained_arg);
 }
 
 /* The device's side. */
+
+static bool backend_full(void *arg)
+{
+	struct console *c = arg;
+	bool full;
+
+	pthread_mutex_lock(&c->lock);
+	full = lossless_lag(c) > CONSOLE_KEEP / 2;
+	c->stalled |= full;
+	pthread_mutex_unlock(&c->lock);
+	return full;
+}
 
 static void backend_write(void *arg, const uint8_t *bytes, size_t count)
 {
@@ -211,7 +245,11 @@ static void backend_ready(void *arg)
 	loop_post(c->loop, &c->input_task);
 }
 
-static const struct chardev_ops backend_ops = {.write = backend_write, .ready = backend_ready};
+static const struct chardev_ops backend_ops = {
+	.write = backend_write,
+	.full = backend_full,
+	.ready = backend_ready,
+};
 
 struct chardev console_chardev(struct console *console)
 {
@@ -347,9 +385,16 @@ void console_set_watch(struct console *c,
 	c->watch_arg = arg;
 }
 
-void console_flush(struct console *c)
+void console_set_drained(struct console *c, void (*drained)(void *arg), void *arg)
+{
+	c->drained = drained;
+	c->drained_arg = arg;
+}
+
+void console_finish(struct console *c)
 {
 	pthread_mutex_lock(&c->lock);
+	c->finishing = true;
 	for (struct console_client *client = c->clients; client; client = client->next)
 		if (client->config.out_fd >= 0)
 			client_write(client, PATIENCE_MS);

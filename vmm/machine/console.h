@@ -45,13 +45,19 @@ void console_set_sink(struct console *console, console_sink_fn *sink, void *arg)
 void console_set_watch(struct console *console,
 		       void (*watch)(void *arg, const uint8_t *bytes, size_t count), void *arg);
 
+/* Optional: called on the loop when a device that was told to wait may write again. */
+void console_set_drained(struct console *console, void (*drained)(void *arg), void *arg);
+
 int console_attach(struct console *console, const struct console_client_config *config,
 		   struct console_client **out);
 /* Accept clients on a listening socket, which becomes the console's. */
 int console_listen(struct console *console, int fd);
 
-/* Write out what clients have not got yet, waiting a second at most for each. */
-void console_flush(struct console *console);
+/*
+ * At the end: from now on lossless clients are waited for as long as it takes, others a second at
+ * most. Writes out what they have not got yet.
+ */
+void console_finish(struct console *console);
 
 /* Copy the last bytes of output, at most `size`. Any thread. */
 size_t console_tail(struct console *console, char *out, size_t size);

@@ -43,6 +43,10 @@ static unsigned answer_error(unsigned status, const struct error *err, int code,
 
 static unsigned answer_object(struct json_object *object, char **answer)
 {
+	if (!object) { /* out of memory: no answer */
+		*answer = NULL;
+		return MHD_HTTP_INTERNAL_SERVER_ERROR;
+	}
 	*answer = strdup(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY));
 	json_object_put(object);
 	return MHD_HTTP_OK;
@@ -114,11 +118,21 @@ static const struct {
 	{"POST", "/v1/stop", false, handle_stop},
 };
 
-/* No body is an empty object. NULL where it is anything but an object. */
+/* Blanks up to the end? */
+static bool is_blank(const char *text, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		if (text[i] != ' ' && text[i] != '\t' && text[i] != '\r' && text[i] != '\n')
+			return false;
+	return true;
+}
+
+/* No body is an empty object. NULL where it is anything but one object. */
 static struct json_object *body_parse(const char *body, size_t size)
 {
 	struct json_tokener *tokener;
 	struct json_object *object;
+	size_t end;
 
 	if (size == 0)
 		return json_object_new_object();
@@ -126,8 +140,9 @@ static struct json_object *body_parse(const char *body, size_t size)
 	if (!tokener)
 		return NULL;
 	object = json_tokener_parse_ex(tokener, body, (int)size);
+	end = json_tokener_get_parse_end(tokener);
 	if (json_tokener_get_error(tokener) != json_tokener_success ||
-	    !json_object_is_type(object, json_type_object)) {
+	    !is_blank(body + end, size - end) || !json_object_is_type(object, json_type_object)) {
 		json_object_put(object);
 		object = NULL;
 	}
@@ -263,16 +278,20 @@ int control_create(struct loop *loop, int fd, const struct control_ops *ops, voi
 	const union MHD_DaemonInfo *info;
 	int ret = -ENOMEM;
 
-	if (!control)
+	if (!control) {
+		close(fd);
 		return ret;
+	}
 	*control = (struct control){.loop = loop, .ops = ops, .arg = arg};
 	control->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL, 0, NULL, NULL, on_request, control, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_CONNECTION_LIMIT,
 		CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_TIMEOUT_S,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_END);
-	if (!control->daemon)
+	if (!control->daemon) {
+		close(fd);
 		goto fail;
+	}
 	info = MHD_get_daemon_info(control->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info)
 		goto fail;

@@ -35,7 +35,7 @@ struct control_ops {
 
 struct control;
 
-/* `fd`: a listening socket, which becomes the server's. */
+/* `fd`: a listening socket, which becomes the server's, also on failure. */
 int control_create(struct loop *loop, int fd, const struct control_ops *ops, void *arg,
 		   struct control **out);
 void control_destroy(struct control *control);

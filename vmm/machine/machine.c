@@ -315,6 +315,18 @@ void machine_port_close(struct machine *m, unsigned port)
 		virtio_console_close(m->console, port);
 }
 
+void machine_port_output_ready(struct machine *m, unsigned port)
+{
+	if (m->console)
+		virtio_console_output_ready(m->console, port);
+}
+
+void machine_drain_output(struct machine *m)
+{
+	if (m->console)
+		virtio_console_drain(m->console);
+}
+
 void machine_statistics(const struct machine *m, struct engine_counter *out, unsigned max)
 {
 	m->vm.ops->statistics(m->vm.engine, out, max);

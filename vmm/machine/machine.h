@@ -71,6 +71,10 @@ size_t machine_com1_receive(struct machine *machine, const uint8_t *bytes, size_
 size_t machine_port_receive(struct machine *machine, unsigned port, const uint8_t *bytes,
 			    size_t count);
 void machine_port_close(struct machine *machine, unsigned port);
+/* The port's backend is not full any more. */
+void machine_port_output_ready(struct machine *machine, unsigned port);
+/* Take all that the guest wrote to the ports and was not taken yet. The machine is paused. */
+void machine_drain_output(struct machine *machine);
 
 /* The kernel's console says that it panicked, for this reason. Any thread. */
 void machine_note_panic(struct machine *machine, const char *reason);
