@@ -97,7 +97,10 @@ struct engine_ops {
 	int (*chips_state_set)(struct engine_vm *vm, const struct chips_state *in,
 			       struct error *err);
 
-	/* Drive line `gsi` (0 to 23: the I/O APIC's inputs). Any thread. */
+	/*
+	 * Drive line `gsi` (0 to 23: the I/O APIC's inputs). Any thread; the caller may hold a
+	 * device's or a bus's lock, so this calls nothing back.
+	 */
 	void (*irq_set)(struct engine_vm *vm, unsigned gsi, bool level);
 	/* Any thread. */
 	void (*msi_send)(struct engine_vm *vm, const struct msi_message *message);

@@ -20,7 +20,7 @@ void kvm_irq_set(struct engine_vm *vm, unsigned gsi, bool level)
 	struct kvm_irq_level line = {.irq = gsi, .level = level};
 
 	if (ioctl(vm->fd, KVM_IRQ_LINE, &line) < 0)
-		log_error("KVM_IRQ_LINE %u: %s", gsi, error_name(-errno));
+		log_limited(&vm->limit, LOG_ERROR, "KVM_IRQ_LINE %u: %s", gsi, error_name(-errno));
 }
 
 void kvm_msi_send(struct engine_vm *vm, const struct msi_message *message)

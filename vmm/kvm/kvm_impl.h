@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "vmm/base/log.h"
 #include "vmm/core/engine.h"
 
 #define KVM_MSI_LINES_MAX 1024
@@ -43,6 +44,7 @@ struct engine_vm {
 	struct vm_config config;
 	size_t run_size;
 	struct engine_vcpu *vcpu[ENGINE_VCPUS_MAX];
+	struct ratelimit limit;     /* of log lines that the guest can cause */
 	pthread_mutex_t route_lock; /* guards line[] and the kernel's routing table */
 	struct msi_line *line[KVM_MSI_LINES_MAX];
 };
