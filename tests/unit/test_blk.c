@@ -437,7 +437,7 @@ static void get_id(void **state)
 
 	memset(id, 'x', 64);
 	assert_int_equal(request_one(f, T_GET_ID, 0, DATA, 5, true), S_OK); /* too small */
-	assert_memory_equal(id, "serialxxx", 5);
+	assert_memory_equal(id, "seria", 5);
 	assert_int_equal(id[5], 'x');
 	assert_int_equal(request_one(f, T_GET_ID, 0, DATA, 64, true), S_OK); /* too large */
 	assert_int_equal(request(f, T_GET_ID, 0, NULL, 0), S_OK);
@@ -539,11 +539,13 @@ static void many_requests(void **state)
 		for (unsigned i = 0; i < count; i++) {
 			uint64_t header = HEADER + 0x2000 + 16 * (count * q + i);
 			uint64_t data = DATA + 0x100000 * q + 512 * i;
-			struct driver_buffer buffers[] = {
-				{header, 16, false}, {data, 512, true}, {STATUS + 1 + i, 1, true}};
+			struct driver_buffer buffers[] = {{header, 16, false},
+							  {data, 512, true},
+							  {STATUS + 1 + count * q + i, 1, true}};
 
 			le32_put(at(f, header), T_IN);
 			le64_put((uint8_t *)at(f, header) + 8, 2 * i + q);
+			*(uint8_t *)at(f, STATUS + 1 + count * q + i) = S_NONE;
 			driver_ring_add(&f->ring[q], buffers, 3);
 		}
 		fake_transport_kick(&f->transport, q);
@@ -553,6 +555,7 @@ static void many_requests(void **state)
 		for (unsigned i = 0; i < count; i++) {
 			pattern(expected, 512, 2 * i + q);
 			assert_memory_equal(at(f, DATA + 0x100000 * q + 512 * i), expected, 512);
+			assert_int_equal(*(uint8_t *)at(f, STATUS + 1 + count * q + i), S_OK);
 		}
 	}
 }
