@@ -26,8 +26,8 @@
 #define PID_FILE     "pid"
 #define PID_FILE_NEW "pid.new" /* while it is being written */
 #define ATTEMPTS     50
-/* How long somebody may take to look at a name, ATTEMPTS times over. */
-#define BRIEFLY_NS 2000000
+/* Longer each time, more than a second in all: who looks at a name may lose its processor there. */
+#define NAP_NS 1000000L
 
 /* All that a guest's directory can hold: nothing else is ever removed. */
 static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE, PID_FILE_NEW,
@@ -183,7 +183,7 @@ static int claim_locked(struct instance *instance, struct error *err)
 			return ret;
 		fd = lock_take(lock, O_CREAT);
 		if (fd == -EBUSY && is_held_briefly(instance->path))
-			nanosleep(&(struct timespec){.tv_nsec = BRIEFLY_NS}, NULL);
+			nanosleep(&(struct timespec){.tv_nsec = NAP_NS * i}, NULL);
 		else if (fd != -ENOENT)
 			break;
 	}
