@@ -15,12 +15,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "block/block_impl.h"
 #include "vmm/base/checked.h"
 
 #define DEFAULT_ALIGNMENT 4096u
+#define LOCK_ATTEMPTS     20 /* a fifth of a second in all */
+#define LOCK_NAP_NS       10000000L
 
 /* Places of the registered descriptors. */
 enum { FILE_BUFFERED, FILE_DIRECT, FILES };
@@ -59,16 +62,27 @@ static struct raw_block *raw_of(struct block *block)
 static int lock_file(int fd, const struct block_options *options, struct error *err)
 {
 	struct flock lock = {.l_type = options->read_only ? F_RDLCK : F_WRLCK};
+	const struct timespec nap = {.tv_nsec = LOCK_NAP_NS};
+	int code = 0;
 
-	/* An open-file-description lock: it goes with the descriptor, also at kill -9. */
-	if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
+	/*
+	 * An open-file-description lock: it goes with the last descriptor, also at kill -9; but
+	 * io_uring lets go of its own a moment after the process is gone.
+	 */
+	for (unsigned i = 0; i < LOCK_ATTEMPTS; i++) {
+		if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
+			return 0;
+		code = -errno;
+		if (code != -EAGAIN && code != -EACCES)
+			break;
+		nanosleep(&nap, NULL);
+	}
+	if (code == -EAGAIN || code == -EACCES)
 		return error_set(err, -EBUSY,
 				 "stop the guest that has it, or attach it to both with ,ro",
 				 "disk '%s': in use by another process", options->path);
-	return error_set(err, -errno, "use a file system that has locks", "disk '%s': lock: %s",
-			 options->path, error_name(-errno));
+	return error_set(err, code, "use a file system that has locks", "disk '%s': lock: %s",
+			 options->path, error_name(code));
 }
 
 static int open_failed(const struct block_options *options, struct error *err)
