@@ -67,6 +67,17 @@ struct guest {
 
 static const int end_signals[] = {SIGINT, SIGTERM, SIGHUP};
 
+/* Block or unblock them (`how` as for sigprocmask(2)) on this thread. */
+static void end_signals_mask(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
+		sigaddset(&set, end_signals[i]);
+	pthread_sigmask(how, &set, NULL);
+}
+
 /* The end. */
 
 static void guest_end(struct guest *g, int status, const char *reason)
@@ -224,12 +235,7 @@ static int streams_attach(struct guest *g)
  */
 static void consoles_finish(struct guest *g)
 {
-	sigset_t set;
-
-	sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
-		sigaddset(&set, end_signals[i]);
-	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+	end_signals_mask(SIG_UNBLOCK);
 	console_finish(g->com1);
 	for (unsigned i = 0; i < PORTS; i++)
 		if (g->port[i])
@@ -425,13 +431,9 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 
 static int signals_add(struct guest *g)
 {
-	sigset_t set;
 	int ret = 0;
 
-	sigemptyset(&set);
-	for (unsigned i = 0; i < ARRAY_SIZE(end_signals); i++)
-		sigaddset(&set, end_signals[i]);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	end_signals_mask(SIG_BLOCK);
 	for (unsigned i = 0; i < ARRAY_SIZE(end_signals) && ret == 0; i++)
 		ret = loop_add_signal(g->loop, end_signals[i], on_signal, g, &g->signal[i]);
 	return ret;
