@@ -76,6 +76,11 @@ static void machine_end(struct machine *m, enum machine_end end, const char *rea
 	m->events.ended(m->events.arg, end, reason);
 }
 
+/*
+ * Guest memory and vCPUs as the boot protocol wants them. All vCPUs are set one right after the other
+ * once memory is filled, which may take seconds: KVM takes time stamp counters for synchronous only if
+ * they are written within a second.
+ */
 static int machine_load(struct machine *m, struct error *err)
 {
 	struct acpi_board acpi = board_acpi;
@@ -87,8 +92,8 @@ static int machine_load(struct machine *m, struct error *err)
 	acpi.vcpus = m->vcpu_count;
 	*bsp = m->initial_cpu[0];
 	ret = boot_load(m->boot, m->vm.memory, &acpi, bsp, err);
-	if (ret == 0)
-		ret = m->vm.ops->vcpu_state_set(m->vcpu[0], bsp, err);
+	for (unsigned i = 0; i < m->vcpu_count && ret == 0; i++)
+		ret = m->vm.ops->vcpu_state_set(m->vcpu[i], i ? &m->initial_cpu[i] : bsp, err);
 	free(bsp);
 	return ret;
 }
@@ -102,8 +107,6 @@ static int machine_reset(struct machine *m, struct error *err)
 	ret = memory_clear(m->vm.memory, err);
 	if (ret == 0)
 		ret = m->vm.ops->chips_state_set(m->vm.engine, &m->initial_chips, err);
-	for (unsigned i = 0; i < m->vcpu_count && ret == 0; i++)
-		ret = m->vm.ops->vcpu_state_set(m->vcpu[i], &m->initial_cpu[i], err);
 	return ret ? ret : machine_load(m, err);
 }
 
