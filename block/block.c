@@ -50,9 +50,11 @@ int block_queue_create(struct block *block, unsigned depth, struct block_queue *
 {
 	int ret = block->format->queue_create(block, depth, out, err);
 
-	if (ret == 0)
-		(*out)->block = block;
-	return ret;
+	if (ret)
+		return ret;
+	(*out)->block = block;
+	(*out)->depth = depth;
+	return 0;
 }
 
 void block_queue_destroy(struct block_queue *queue)
@@ -82,11 +84,17 @@ static int request_check(const struct block *block, const struct block_request *
 	return 0;
 }
 
-void block_complete(struct block_queue *queue, struct block_request *request, int result)
+void block_sync_failed(struct block *block, int result)
 {
-	if (request->op == BLOCK_FLUSH && result && !atomic_exchange(&queue->block->failed, true))
+	if (!atomic_exchange(&block->failed, true))
 		log_error("a disk failed to sync (%s): it takes no more writes",
 			  error_name(result));
+}
+
+void block_complete(struct block_queue *queue, struct block_request *request, int result)
+{
+	if (request->op == BLOCK_FLUSH && result)
+		block_sync_failed(queue->block, result);
 	queue->in_flight--;
 	request->done(request, result);
 }
@@ -95,6 +103,7 @@ void block_submit(struct block_queue *queue, struct block_request *request)
 {
 	int ret = request_check(queue->block, request);
 
+	assert(queue->in_flight < queue->depth);
 	queue->in_flight++;
 	if (ret == 0 && request->op != BLOCK_READ && atomic_load(&queue->block->failed))
 		ret = -EIO;

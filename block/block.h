@@ -29,7 +29,7 @@ struct block_request {
 	uint64_t length;   /* bytes, likewise; the sum of iov for reads and writes */
 	struct iovec *iov; /* the caller's until done; the queue may change it */
 	unsigned iov_count;
-	bool durable; /* a write that is on stable storage when it completes */
+	bool durable; /* a write (of zeroes) that is on stable storage when it completes */
 	bool unmap;   /* zeroes may give the storage back */
 	/* On the queue's thread. `result`: 0 or -errno. The request may be reused at once. */
 	void (*done)(struct block_request *request, int result);
@@ -64,7 +64,10 @@ struct block_format {
 			    struct error *err);
 	/* Nothing may be in flight. */
 	void (*queue_destroy)(struct block_queue *queue);
-	/* Accept a request; it starts with the next wait at the latest. Never fails: done tells. */
+	/*
+	 * Accept a request; it starts with the next wait at the latest. Never fails: done tells.
+	 * Fewer than `depth` may be in flight.
+	 */
 	void (*submit)(struct block_queue *queue, struct block_request *request);
 	/*
 	 * Start what was accepted, complete what is ready. With `block` sleep until something

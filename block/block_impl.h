@@ -19,10 +19,14 @@ struct block {
 
 struct block_queue {
 	struct block *block;
+	unsigned depth; /* most requests in flight */
 	unsigned in_flight;
 };
 
 extern const struct block_format raw_format;
+
+/* A sync that was no flush said `result`, -errno. */
+void block_sync_failed(struct block *block, int result);
 
 /* Complete a request: the only way to call done. */
 void block_complete(struct block_queue *queue, struct block_request *request, int result);

@@ -5,6 +5,7 @@
  * and writes whose buffers and offset are aligned go by O_DIRECT, the others through the page cache
  * (Linux keeps the two coherent).
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -24,6 +25,7 @@
 #define DEFAULT_ALIGNMENT 4096u
 #define LOCK_ATTEMPTS     20 /* a fifth of a second in all */
 #define LOCK_NAP_NS       10000000L
+#define RETRIES_MAX       100
 
 /* Places of the registered descriptors. */
 enum { FILE_BUFFERED, FILE_DIRECT, FILES };
@@ -40,8 +42,10 @@ struct raw_slot {
 	uint64_t done_bytes;
 	struct iovec *iov; /* what is left of a read or write */
 	unsigned iov_count;
-	bool buffered;   /* O_DIRECT was refused, whatever the reported alignment */
-	uint8_t *zeroes; /* the buffer of a write of zeroes by hand */
+	bool buffered;    /* O_DIRECT was refused, whatever the reported alignment */
+	bool syncing;     /* zeroes that are to be durable: the fallocate is done, now the fsync */
+	unsigned retries; /* of a transfer that the kernel wanted asked for again */
+	uint8_t *zeroes;  /* the buffer of a write of zeroes by hand */
 	struct raw_slot *next_free;
 };
 
@@ -271,11 +275,9 @@ static struct io_uring_sqe *sqe_get(struct raw_queue *q)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
 
-	while (!sqe) {
-		/* The ring is full of what was not submitted yet. */
-		io_uring_submit(&q->ring);
-		sqe = io_uring_get_sqe(&q->ring);
-	}
+	/* The ring has room for all slots and the eventfd, and each has one submission at a time.
+	 */
+	assert(sqe);
 	return sqe;
 }
 
@@ -326,7 +328,7 @@ static void slot_start(struct raw_queue *q, struct raw_slot *slot)
 		return;
 	}
 	sqe = sqe_get(q);
-	if (r->op == BLOCK_FLUSH) {
+	if (r->op == BLOCK_FLUSH || slot->syncing) {
 		io_uring_prep_fsync(sqe, FILE_BUFFERED, IORING_FSYNC_DATASYNC);
 	} else {
 		mode |= r->op == BLOCK_DISCARD || r->unmap ? FALLOC_FL_PUNCH_HOLE
@@ -343,10 +345,7 @@ static void raw_submit(struct block_queue *queue, struct block_request *request)
 	struct raw_queue *q = (struct raw_queue *)queue;
 	struct raw_slot *slot = q->free;
 
-	if (!slot) { /* more than the depth that was agreed on */
-		block_complete(queue, request, -EAGAIN);
-		return;
-	}
+	assert(slot); /* block_submit counts */
 	q->free = slot->next_free;
 	*slot = (struct raw_slot){
 		.request = request, .iov = request->iov, .iov_count = request->iov_count};
@@ -428,7 +427,7 @@ static void transfer_completed(struct raw_queue *q, struct raw_slot *slot, int r
 {
 	struct raw_block *raw = raw_of(q->queue.block);
 
-	if (result == -EINTR || result == -EAGAIN) {
+	if ((result == -EINTR || result == -EAGAIN) && slot->retries++ < RETRIES_MAX) {
 		slot_start(q, slot);
 		return;
 	}
@@ -458,10 +457,18 @@ static void slot_completed(struct raw_queue *q, struct raw_slot *slot, int resul
 		transfer_completed(q, slot, result);
 		break;
 	case BLOCK_WRITE_ZEROES:
-		if (slot->zeroes || result == -EOPNOTSUPP)
+		if (slot->zeroes || result == -EOPNOTSUPP) {
 			zeroes_completed(q, slot, slot->zeroes ? result : 0);
-		else
+		} else if (slot->syncing) {
+			if (result)
+				block_sync_failed(q->queue.block, result);
 			slot_finish(q, slot, result);
+		} else if (result == 0 && slot->request->durable) {
+			slot->syncing = true;
+			slot_start(q, slot);
+		} else {
+			slot_finish(q, slot, result);
+		}
 		break;
 	default:
 		slot_finish(q, slot, result);

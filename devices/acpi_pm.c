@@ -171,7 +171,7 @@ void acpi_pm_destroy(struct acpi_pm *pm)
 {
 	if (!pm)
 		return;
-	bus_remove(pm->pio, pm->port);
+	bus_remove(pm->pio, pm->port, pm);
 	pthread_mutex_destroy(&pm->lock);
 	free(pm);
 }

@@ -164,8 +164,8 @@ void i8042_destroy(struct i8042 *chip)
 {
 	if (!chip)
 		return;
-	bus_remove(chip->pio, PORT_DATA);
-	bus_remove(chip->pio, PORT_STATUS);
+	bus_remove(chip->pio, PORT_DATA, chip);
+	bus_remove(chip->pio, PORT_STATUS, chip);
 	pthread_mutex_destroy(&chip->lock);
 	free(chip);
 }

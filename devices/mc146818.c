@@ -186,18 +186,25 @@ static void interrupt_update(struct mc146818 *rtc)
 {
 	bool request = rtc->cmos[REG_C] & rtc->cmos[REG_B] & EVENTS;
 
-	if (request && !(rtc->cmos[REG_C] & C_REQUEST)) {
-		rtc->cmos[REG_C] |= C_REQUEST;
-		irq_line_set(&rtc->irq, true);
-	}
+	if (request == !!(rtc->cmos[REG_C] & C_REQUEST))
+		return;
+	rtc->cmos[REG_C] ^= C_REQUEST;
+	irq_line_set(&rtc->irq, request);
 }
 
-/* Wake up for the next event that the guest wants to be interrupted by. */
+/*
+ * Wake up for the next event that the guest wants to be interrupted by. While it has not seen to
+ * the last one there is nothing to add: a guest that leaves 8192 Hz unattended costs nothing.
+ */
 static void timer_update(struct mc146818 *rtc)
 {
 	uint64_t now = clock_monotonic_ns(), next = 0;
 	uint64_t into_second = clock_realtime_ns() % CLOCK_NS_PER_S;
 
+	if (rtc->cmos[REG_C] & C_REQUEST) {
+		loop_timer_arm(rtc->timer, 0);
+		return;
+	}
 	if (rtc->cmos[REG_B] & (B_ALARM | B_UPDATE))
 		next = now + CLOCK_NS_PER_S - into_second;
 	if (rtc->cmos[REG_B] & B_PERIODIC && period_ns(rtc)) {
@@ -236,8 +243,10 @@ static uint8_t register_c(struct mc146818 *rtc)
 	uint8_t value = rtc->cmos[REG_C];
 
 	rtc->cmos[REG_C] = 0; /* reading acknowledges */
-	if (value & C_REQUEST)
+	if (value & C_REQUEST) {
 		irq_line_set(&rtc->irq, false);
+		timer_update(rtc);
+	}
 	return value;
 }
 
@@ -351,7 +360,7 @@ void mc146818_destroy(struct mc146818 *rtc)
 {
 	if (!rtc)
 		return;
-	bus_remove(rtc->pio, MC146818_PORT);
+	bus_remove(rtc->pio, MC146818_PORT, rtc);
 	loop_remove(rtc->timer);
 	pthread_mutex_destroy(&rtc->lock);
 	free(rtc);

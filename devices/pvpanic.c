@@ -55,6 +55,6 @@ void pvpanic_destroy(struct pvpanic *chip)
 {
 	if (!chip)
 		return;
-	bus_remove(chip->pio, chip->port);
+	bus_remove(chip->pio, chip->port, chip);
 	free(chip);
 }

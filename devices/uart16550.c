@@ -337,7 +337,7 @@ void uart16550_destroy(struct uart16550 *uart)
 {
 	if (!uart)
 		return;
-	bus_remove(uart->pio, uart->port);
+	bus_remove(uart->pio, uart->port, uart);
 	pthread_mutex_destroy(&uart->lock);
 	free(uart);
 }

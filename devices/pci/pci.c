@@ -64,7 +64,7 @@ static void bar_unmap(struct pci_bar *bar)
 	bar->mapped = false;
 	if (f->ops->bar_moved)
 		f->ops->bar_moved(f->device, bar->index, bar->address, false);
-	bus_remove(f->bus->config.vm->mmio, bar->address);
+	bus_remove(f->bus->config.vm->mmio, bar->address, bar);
 }
 
 /* A BAR answers only within the window: a guest cannot lay one over the board's own devices. */
@@ -445,9 +445,9 @@ void pci_bus_destroy(struct pci_bus *bus)
 {
 	if (!bus)
 		return;
-	bus_remove(bus->config.vm->mmio, bus->config.ecam_base);
-	bus_remove(bus->config.vm->pio, PORT_ADDRESS);
-	bus_remove(bus->config.vm->pio, PORT_DATA);
+	bus_remove(bus->config.vm->mmio, bus->config.ecam_base, bus);
+	bus_remove(bus->config.vm->pio, PORT_ADDRESS, bus);
+	bus_remove(bus->config.vm->pio, PORT_DATA, bus);
 	pci_remove(&bus->bridge);
 	pthread_mutex_destroy(&bus->intx_lock);
 	pthread_mutex_destroy(&bus->lock);

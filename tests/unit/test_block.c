@@ -208,7 +208,8 @@ static void random_requests(void **state)
 		job.request.offset = offset;
 		job.request.length = length;
 		job.request.unmap = rand_r(&seed) % 2;
-		job.request.durable = op == BLOCK_WRITE && rand_r(&seed) % 8 == 0;
+		job.request.durable =
+			(op == BLOCK_WRITE || op == BLOCK_WRITE_ZEROES) && rand_r(&seed) % 8 == 0;
 		if (op == BLOCK_READ || op == BLOCK_WRITE) {
 			job.request.iov = job.iov;
 			job.request.iov_count = cut(job.iov, 8, bytes, length, &seed);
@@ -261,29 +262,6 @@ static void many_in_flight(void **state)
 			assert_memory_equal(expected, buffers[i], 8192);
 		}
 	}
-}
-
-/* One more than was agreed on is refused, and does no harm. */
-static void more_than_the_depth(void **state)
-{
-	static struct job jobs[DEPTH + 1];
-	static uint8_t bytes[DEPTH + 1][512];
-	struct fixture *f = *state;
-	unsigned refused = 0;
-
-	for (unsigned i = 0; i <= DEPTH; i++) {
-		jobs[i] =
-			(struct job){.request = {.op = BLOCK_READ, .length = 512, .iov_count = 1}};
-		jobs[i].iov[0] = (struct iovec){bytes[i], 512};
-		jobs[i].request.iov = jobs[i].iov;
-		submit(f, &jobs[i]);
-	}
-	finish(f);
-	for (unsigned i = 0; i <= DEPTH; i++) {
-		assert_true(jobs[i].done);
-		refused += jobs[i].result == -EAGAIN;
-	}
-	assert_int_equal(refused, 1);
 }
 
 static void bad_requests(void **state)
@@ -472,7 +450,6 @@ int main(void)
 		TEST_TMPFS(random_requests),
 		TEST(many_in_flight),
 		TEST_TMPFS(many_in_flight),
-		TEST(more_than_the_depth),
 		TEST(bad_requests),
 		TEST(wake_up),
 		TEST(read_only_disk),

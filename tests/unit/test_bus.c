@@ -53,28 +53,30 @@ static void nobody_answers(void **state)
 	assert_int_equal(bus_read(bus, 0, 4), 0xffffffff);
 	assert_int_equal(bus_read(bus, ~0ull, 8), ~0ull);
 	bus_write(bus, 0, 8, 0);
-	bus_remove(bus, 0);
+	bus_remove(bus, 0, NULL);
 	bus_destroy(NULL);
 }
 
 static void edges(void **state)
 {
-	struct device a = {.id = 0x100}, b = {.id = 0x200};
+	struct device a = {.id = 0x10}, b = {.id = 0x20};
 	struct bus *bus = *state;
 
 	assert_int_equal(bus_add(bus, 0x1000, 0x10, &ops, &a), 0);
 	assert_int_equal(bus_add(bus, 0x1010, 0x10, &ops, &b), 0);
 	assert_int_equal(bus_read(bus, 0xfff, 1), 0xff);
-	assert_int_equal(bus_read(bus, 0x1000, 1), 0x100);
-	assert_int_equal(bus_read(bus, 0x100f, 1), 0x10f);
-	assert_int_equal(bus_read(bus, 0x1010, 1), 0x200);
-	assert_int_equal(bus_read(bus, 0x101f, 1), 0x20f);
+	assert_int_equal(bus_read(bus, 0x1000, 1), 0x10);
+	assert_int_equal(bus_read(bus, 0x100f, 1), 0x1f);
+	assert_int_equal(bus_read(bus, 0x1010, 1), 0x20);
+	assert_int_equal(bus_read(bus, 0x101f, 1), 0x2f);
 	assert_int_equal(bus_read(bus, 0x1020, 1), 0xff);
 	/* An access lies within one region or is nobody's. */
 	assert_int_equal(bus_read(bus, 0xfff, 2), 0xffff);
 	assert_int_equal(bus_read(bus, 0x100f, 2), 0xffff);
 	assert_int_equal(bus_read(bus, 0x101d, 4), 0xffffffff);
-	assert_int_equal(bus_read(bus, 0x1018, 8), 0x208);
+	assert_int_equal(bus_read(bus, 0x1018, 8), 0x28);
+	a.id = 0x1234;
+	assert_int_equal(bus_read(bus, 0x1000, 1), 0x34); /* no more than was asked for */
 	bus_write(bus, 0x100e, 2, 0xabcd);
 	assert_int_equal(a.offset, 0xe);
 	assert_int_equal(a.size, 2);
@@ -112,11 +114,12 @@ static void removal(void **state)
 	struct bus *bus = *state;
 
 	assert_int_equal(bus_add(bus, 0x1000, 0x10, &ops, &a), 0);
-	bus_remove(bus, 0x1001); /* not a start */
-	bus_remove(bus, 0xfff);
+	bus_remove(bus, 0x1001, &a); /* not a start */
+	bus_remove(bus, 0xfff, &a);
+	bus_remove(bus, 0x1000, &b); /* another's */
 	assert_int_equal(bus_read(bus, 0x1000, 1), 1);
-	bus_remove(bus, 0x1000);
-	bus_remove(bus, 0x1000);
+	bus_remove(bus, 0x1000, &a);
+	bus_remove(bus, 0x1000, &a);
 	assert_int_equal(bus_read(bus, 0x1000, 1), 0xff);
 	assert_int_equal(bus_add(bus, 0x1008, 0x10, &ops, &b), 0);
 	assert_int_equal(bus_read(bus, 0x1008, 1), 2);
@@ -135,7 +138,7 @@ static void many_regions(void **state)
 		assert_int_equal(bus_add(bus, 0x100 * at, 0x80, &ops, &devices[at]), 0);
 	}
 	for (unsigned i = 0; i < 200; i += 2)
-		bus_remove(bus, 0x100 * i);
+		bus_remove(bus, 0x100 * i, &devices[i]);
 	for (unsigned i = 0; i < 200; i++) {
 		uint64_t expected = i % 2 ? 0x1000 * i + 4 : 0xffffffff;
 
@@ -174,8 +177,8 @@ static void removal_while_reading(void **state)
 	for (unsigned i = 0; i < 2000 || atomic_load(&fixed.accesses) < 1000; i++) {
 		assert_int_equal(bus_add(reader.bus, 0x1000, 0x100, &ops, &moving), 0);
 		assert_int_equal(bus_add(reader.bus, 0x100, 0x100, &ops, &low), 0);
-		bus_remove(reader.bus, 0x1000);
-		bus_remove(reader.bus, 0x100);
+		bus_remove(reader.bus, 0x1000, &moving);
+		bus_remove(reader.bus, 0x100, &low);
 	}
 	atomic_store(&reader.stop, true);
 	pthread_join(thread, NULL);
@@ -192,9 +195,8 @@ static void changing_write(void *arg, uint64_t offset, unsigned size, uint64_t v
 	(void)offset;
 	(void)size;
 	(void)value;
-	bus_remove(changing_bus, 0x1000);
+	bus_remove(changing_bus, 0x1000, arg);
 	assert_int_equal(bus_add(changing_bus, 0x3000, 1, &ops, &added), 0);
-	(void)arg;
 }
 
 static void device_changes_the_bus(void **state)

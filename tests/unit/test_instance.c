@@ -72,6 +72,10 @@ static void claimed_once(void **state)
 	instance_release(&f->instance);
 	instance_release(&f->instance);
 	assert_int_equal(stat(f->instance.path, &st), -1);
+	/* A claim that was killed right after it made the directory. */
+	assert_int_equal(mkdir(f->instance.path, 0700), 0);
+	assert_false(instance_is_running(f->name, NULL));
+	assert_int_equal(stat(f->instance.path, &st), -1);
 	assert_false(instance_is_running(f->name, NULL));
 	assert_int_equal(instance_claim(f->name, &f->instance, NULL), 0);
 }

@@ -276,6 +276,37 @@ static void task_runs_once_per_queueing(void **state)
 	assert_int_equal(c.runs, 5);
 }
 
+static void cancel_other(void *arg)
+{
+	struct counting *other = arg;
+
+	loop_cancel(other->loop, &other->task);
+}
+
+/* First, middle and last in the list, one that is not in it, and one out of another's run. */
+static void cancelled(void **state)
+{
+	struct fixture *f = *state;
+	struct counting c[4];
+	struct loop_task canceller = {.run = cancel_other, .arg = &c[2]};
+
+	for (unsigned out = 0; out < 5; out++) {
+		for (unsigned i = 0; i < 4; i++)
+			c[i] = (struct counting){.task = {.run = count_run, .arg = &c[i]},
+						 .loop = f->loop};
+		if (out == 4)
+			loop_post(f->loop, &canceller);
+		for (unsigned i = 0; i < 3; i++)
+			loop_post(f->loop, &c[i].task);
+		if (out < 4)
+			loop_cancel(f->loop, &c[out].task);
+		loop_post(f->loop, &c[3].task);
+		loop_turn(f->loop);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(c[i].runs, out == 4 ? i != 2 : i != out || i == 3);
+	}
+}
+
 #define THREADS 4
 #define POSTS   2000u
 
@@ -354,6 +385,7 @@ int main(void)
 		TEST(timer_disarmed_in_time),
 		TEST(signals),
 		TEST(task_runs_once_per_queueing),
+		TEST(cancelled),
 		TEST(posts_from_threads),
 		TEST(stopped_before_it_runs),
 	};

@@ -347,6 +347,27 @@ static void periodic_interrupt(void **state)
 	assert_int_equal(timer.deadline, 0);
 }
 
+/* The line follows the enable bits, and an interrupt that nobody sees to costs no more timers. */
+static void left_unattended(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, A, 0x23); /* 8192 Hz */
+	get(f, C);
+	put(f, B, B_24H | B_PERIODIC);
+	pass(CLOCK_NS_PER_S);
+	assert_int_equal(f->fake->rises[GSI], 1);
+	assert_true(f->fake->level[GSI]);
+	assert_int_equal(timer.deadline, 0);
+	put(f, B, B_24H);
+	assert_false(f->fake->level[GSI]);
+	put(f, B, B_24H | B_PERIODIC);
+	assert_true(f->fake->level[GSI]);
+	assert_int_equal(get(f, C) & (B_PERIODIC | 0x80), B_PERIODIC | 0x80);
+	assert_false(f->fake->level[GSI]);
+	assert_int_not_equal(timer.deadline, 0);
+}
+
 static void memory_and_index(void **state)
 {
 	struct fixture *f = *state;
@@ -389,19 +410,13 @@ static void reset_keeps_the_battery(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(bcd_24_hours),
-		TEST(binary),
-		TEST(hours_of_12),
-		TEST(set_the_clock),
-		TEST(set_one_register),
-		TEST(nonsense_times),
-		TEST(update_in_progress),
-		TEST(update_interrupt),
-		TEST(alarm_interrupt),
-		TEST(alarm_wildcards),
-		TEST(periodic_interrupt),
-		TEST(memory_and_index),
-		TEST(reset_keeps_the_battery),
+		TEST(bcd_24_hours),       TEST(binary),
+		TEST(hours_of_12),        TEST(set_the_clock),
+		TEST(set_one_register),   TEST(nonsense_times),
+		TEST(update_in_progress), TEST(update_interrupt),
+		TEST(alarm_interrupt),    TEST(alarm_wildcards),
+		TEST(periodic_interrupt), TEST(left_unattended),
+		TEST(memory_and_index),   TEST(reset_keeps_the_battery),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,8 +102,11 @@ int instance_path(const char *name, const char *file, char *out, size_t size, st
 	return ret ? ret : path_join(out, size, directory, file, err);
 }
 
-/* Lock file `path`. The descriptor, or -EBUSY where another process has it, or -errno. */
-static int lock_take(const char *path, int flags)
+/*
+ * Lock file `path` in `mode`, LOCK_EX or LOCK_SH. The descriptor, or -EBUSY where another process
+ * has it, or -errno.
+ */
+static int lock_take(const char *path, int flags, int mode)
 {
 	for (unsigned i = 0; i < ATTEMPTS; i++) {
 		int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
@@ -112,7 +115,7 @@ static int lock_take(const char *path, int flags)
 
 		if (fd < 0)
 			return -errno;
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (flock(fd, mode | LOCK_NB) < 0) {
 			ret = errno == EWOULDBLOCK ? -EBUSY : -errno;
 			close(fd);
 			return ret;
@@ -168,6 +171,18 @@ static bool is_held_briefly(const char *directory)
 	return pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH);
 }
 
+/* lock_take, waiting for those who hold it briefly. */
+static int lock_patiently(const char *directory, const char *path, int flags, int mode)
+{
+	int fd = lock_take(path, flags, mode);
+
+	for (unsigned i = 1; i < ATTEMPTS && fd == -EBUSY && is_held_briefly(directory); i++) {
+		nanosleep(&(struct timespec){.tv_nsec = NAP_NS * i}, NULL);
+		fd = lock_take(path, flags, mode);
+	}
+	return fd;
+}
+
 static int claim_locked(struct instance *instance, struct error *err)
 {
 	char lock[PATH_MAX];
@@ -181,10 +196,8 @@ static int claim_locked(struct instance *instance, struct error *err)
 
 		if (ret)
 			return ret;
-		fd = lock_take(lock, O_CREAT);
-		if (fd == -EBUSY && is_held_briefly(instance->path))
-			nanosleep(&(struct timespec){.tv_nsec = NAP_NS * i}, NULL);
-		else if (fd != -ENOENT)
+		fd = lock_patiently(instance->path, lock, O_CREAT, LOCK_EX);
+		if (fd != -ENOENT)
 			break;
 	}
 	if (fd == -EBUSY)
@@ -252,16 +265,21 @@ bool instance_is_running(const char *name, pid_t *pid)
 	if (!text_is_name(name) || instance_path(name, "", directory, sizeof(directory), NULL) ||
 	    path_join(lock, sizeof(lock), directory, LOCK_FILE, NULL))
 		return false;
-	fd = lock_take(lock, 0);
+	/* Shared, so that two who look do not take each other for the guest. */
+	fd = lock_patiently(directory, lock, 0, LOCK_SH);
 	if (fd == -EBUSY) {
 		if (pid)
 			*pid = pid_read(directory);
 		return true;
 	}
+	if (fd == -ENOENT)
+		rmdir(directory); /* of one that was killed before it made its lock */
 	if (fd >= 0) {
-		/* A killed guest's remains. */
-		directory_clear(directory, false);
-		rmdir(directory);
+		/* A killed guest's remains; whoever else looks at them leaves them to the last. */
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+			directory_clear(directory, false);
+			rmdir(directory);
+		}
 		close(fd);
 	}
 	return false;

@@ -40,10 +40,32 @@ struct loop {
 	bool dispatching;
 	struct loop_source *wake;
 	struct loop_source *dead;
-	pthread_mutex_t lock; /* guards tasks */
+	pthread_mutex_t lock; /* guards all below */
+	unsigned task_count;
 	struct loop_task *tasks;
 	struct loop_task **tasks_tail;
 };
+
+static void loop_wake(struct loop *loop)
+{
+	uint64_t one = 1;
+
+	/* A full counter wakes the loop just as well. */
+	if (write(loop->wake_fd, &one, sizeof(one)) < 0)
+		assert(errno == EAGAIN);
+}
+
+/* The lock is held. */
+static void task_unlink(struct loop *loop, struct loop_task **link)
+{
+	struct loop_task *task = *link;
+
+	*link = task->next;
+	if (loop->tasks_tail == &task->next)
+		loop->tasks_tail = link;
+	loop->task_count--;
+	task->queued = 0;
+}
 
 /*
  * What was posted up to now. What comes meanwhile waits for the next turn: a vCPU that posts as
@@ -51,22 +73,18 @@ struct loop {
  */
 static void loop_run_tasks(struct loop *loop)
 {
-	struct loop_task *tasks;
-
 	pthread_mutex_lock(&loop->lock);
-	tasks = loop->tasks;
-	loop->tasks = NULL;
-	loop->tasks_tail = &loop->tasks;
-	pthread_mutex_unlock(&loop->lock);
-	while (tasks) {
-		struct loop_task *task = tasks;
+	for (unsigned left = loop->task_count; left && loop->tasks; left--) {
+		struct loop_task *task = loop->tasks;
 
-		pthread_mutex_lock(&loop->lock);
-		tasks = task->next;
-		task->queued = 0;
+		task_unlink(loop, &loop->tasks);
 		pthread_mutex_unlock(&loop->lock);
 		task->run(task->arg);
+		pthread_mutex_lock(&loop->lock);
 	}
+	if (loop->tasks)
+		loop_wake(loop);
+	pthread_mutex_unlock(&loop->lock);
 }
 
 static void loop_woken(void *arg, uint32_t events)
@@ -285,7 +303,6 @@ void loop_remove(struct loop_source *source)
 
 void loop_post(struct loop *loop, struct loop_task *task)
 {
-	uint64_t one = 1;
 	bool first;
 
 	pthread_mutex_lock(&loop->lock);
@@ -296,9 +313,21 @@ void loop_post(struct loop *loop, struct loop_task *task)
 		task->next = NULL;
 		*loop->tasks_tail = task;
 		loop->tasks_tail = &task->next;
+		loop->task_count++;
 	}
 	pthread_mutex_unlock(&loop->lock);
-	/* A full counter wakes the loop just as well. */
-	if (first && write(loop->wake_fd, &one, sizeof(one)) < 0)
-		assert(errno == EAGAIN);
+	if (first)
+		loop_wake(loop);
+}
+
+void loop_cancel(struct loop *loop, struct loop_task *task)
+{
+	pthread_mutex_lock(&loop->lock);
+	for (struct loop_task **link = &loop->tasks; *link; link = &(*link)->next) {
+		if (*link == task) {
+			task_unlink(loop, link);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&loop->lock);
 }

@@ -31,7 +31,10 @@ void loop_destroy(struct loop *loop);
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
-/* `events` as for epoll_ctl(2), level-triggered. The descriptor stays the caller's. */
+/*
+ * `events` as for epoll_ctl(2). The descriptor stays the caller's, who removes the source before it
+ * closes the descriptor.
+ */
 int loop_add_fd(struct loop *loop, int fd, uint32_t events, loop_fn *fn, void *arg,
 		struct loop_source **out);
 int loop_set_events(struct loop_source *source, uint32_t events);
@@ -50,5 +53,7 @@ void loop_remove(struct loop_source *source);
 
 /* Any thread. A task that is still queued is not queued twice. */
 void loop_post(struct loop *loop, struct loop_task *task);
+/* Take a task back that did not run yet, if it is queued. Nobody may post it any more. */
+void loop_cancel(struct loop *loop, struct loop_task *task);
 
 #endif

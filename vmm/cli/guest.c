@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +58,6 @@ struct guest {
 	bool ended;
 	int status;
 	char reason[512];
-	pthread_mutex_t lock; /* guards all below: ports are served on the loop, read at the end */
 	size_t line_length;
 	char line[STATUS_LINE_MAX];
 	int command_status; /* -1: not told */
@@ -126,7 +124,6 @@ static void watch_status(void *arg, const uint8_t *bytes, size_t count)
 	struct guest *g = arg;
 	uint64_t status;
 
-	pthread_mutex_lock(&g->lock);
 	for (size_t i = 0; i < count; i++) {
 		if (bytes[i] != '\n') {
 			if (g->line_length < sizeof(g->line) - 1)
@@ -139,7 +136,6 @@ static void watch_status(void *arg, const uint8_t *bytes, size_t count)
 		    text_to_number(g->line + 5, 0, 255, &status) == 0)
 			g->command_status = (int)status;
 	}
-	pthread_mutex_unlock(&g->lock);
 }
 
 static size_t com1_sink(void *arg, const uint8_t *bytes, size_t count)
@@ -202,11 +198,8 @@ static int streams_attach(struct guest *g)
 {
 	struct console_client_config in = {
 		.in_fd = STDIN_FILENO, .out_fd = -1, .arg = g, .input_ended = stdin_ended};
-	struct console_client_config out = {.in_fd = -1, .out_fd = STDOUT_FILENO, .lossless = true};
-	struct console_client_config both = {
-		.in_fd = STDIN_FILENO, .out_fd = STDOUT_FILENO, .lossless = true, .arg = g};
-	struct console_client_config errors = {
-		.in_fd = -1, .out_fd = STDERR_FILENO, .lossless = true};
+	struct console_client_config both = {.in_fd = STDIN_FILENO, .lossless = true, .arg = g};
+	struct console_client_config out = {.in_fd = -1, .lossless = true}, errors = out;
 	int ret;
 
 	console_set_sink(g->com1, com1_sink, g->machine);
@@ -216,8 +209,11 @@ static int streams_attach(struct guest *g)
 		g->terminal = terminal_enter();
 		if (g->terminal)
 			both.filter = filter_escape;
+		both.out_fd = terminal_output(STDOUT_FILENO);
 		return console_attach(g->com1, &both, NULL);
 	}
+	out.out_fd = terminal_output(STDOUT_FILENO);
+	errors.out_fd = terminal_output(STDERR_FILENO);
 	console_set_sink(g->port[PORT_STDIN], stdin_sink, g->machine);
 	console_set_drained(g->port[PORT_STDOUT], stdout_drained, g);
 	console_set_drained(g->port[PORT_STDERR], stderr_drained, g);
@@ -492,7 +488,6 @@ static void guest_teardown(struct guest *g)
 	instance_release(&g->instance);
 	free(g->cmdline);
 	free(g->overlay);
-	pthread_mutex_destroy(&g->lock);
 }
 
 /* The guest runs: let the waiting parent go, and give up its terminal. */
@@ -561,7 +556,6 @@ int guest_run(const struct guest_plan *plan)
 	struct error err = {0};
 	int ret, status;
 
-	pthread_mutex_init(&g.lock, NULL);
 	ret = guest_setup(&g, &err);
 	if (ret) {
 		guest_teardown(&g);

@@ -2,6 +2,8 @@
 /* The terminal's modes and the escape character. */
 #include "vmm/cli/terminal.h"
 
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <termios.h>
 #include <unistd.h>
@@ -35,6 +37,22 @@ bool terminal_enter(void)
 		atexit(terminal_leave);
 	entered = true;
 	return true;
+}
+
+/*
+ * A terminal that is stopped (Ctrl-S) must not hold up the guest and its control socket. Its open
+ * file is shared with the shell, so it is opened anew for writes that do not block.
+ */
+int terminal_output(int fd)
+{
+	char path[32];
+	int own;
+
+	if (!isatty(fd))
+		return fd;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return own >= 0 ? own : fd;
 }
 
 size_t terminal_filter(struct terminal_escape *escape, uint8_t *bytes, size_t count)

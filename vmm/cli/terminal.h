@@ -11,6 +11,12 @@
 bool terminal_enter(void);
 void terminal_leave(void);
 
+/*
+ * A descriptor to write what belongs on `fd`, 1 or 2: where that is a terminal, one of our own that
+ * does not block; else `fd`. It lasts as long as the process.
+ */
+int terminal_output(int fd);
+
 /* The escape, Ctrl-A. All zeroes to begin with. */
 struct terminal_escape {
 	bool pending;

@@ -116,13 +116,14 @@ int bus_add(struct bus *bus, uint64_t base, uint64_t length, const struct bus_op
 	return ret;
 }
 
-void bus_remove(struct bus *bus, uint64_t base)
+void bus_remove(struct bus *bus, uint64_t base, const void *device)
 {
 	unsigned after;
 
 	pthread_rwlock_wrlock(&bus->lock);
 	after = region_after(bus, base);
-	if (after > 0 && bus->regions[after - 1].base == base) {
+	if (after > 0 && bus->regions[after - 1].base == base &&
+	    bus->regions[after - 1].device == device) {
 		memmove(&bus->regions[after - 1], &bus->regions[after],
 			(bus->count - after) * sizeof(*bus->regions));
 		bus->count--;
@@ -147,12 +148,13 @@ static bool bus_find(struct bus *bus, uint64_t address, unsigned size, struct bu
 
 uint64_t bus_read(struct bus *bus, uint64_t address, unsigned size)
 {
+	uint64_t mask = ~0ull >> (64 - 8 * size);
 	struct bus_region region;
 
 	assert(size == 1 || size == 2 || size == 4 || size == 8);
 	if (!bus_find(bus, address, size, &region))
-		return ~0ull >> (64 - 8 * size);
-	return region.ops->read(region.device, address - region.base, size);
+		return mask;
+	return region.ops->read(region.device, address - region.base, size) & mask;
 }
 
 void bus_write(struct bus *bus, uint64_t address, unsigned size, uint64_t value)

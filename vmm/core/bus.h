@@ -31,8 +31,9 @@ void bus_destroy(struct bus *bus);
 int bus_add(struct bus *bus, uint64_t base, uint64_t length, const struct bus_ops *ops,
 	    void *device);
 
-/* The region that starts at `base`, if there is one. An access under way may still finish. */
-void bus_remove(struct bus *bus, uint64_t base);
+/* The device's region that starts at `base`, if it has one. An access under way may still finish.
+ */
+void bus_remove(struct bus *bus, uint64_t base, const void *device);
 
 /* `size` 1, 2, 4 or 8; the value is in the low bytes. */
 uint64_t bus_read(struct bus *bus, uint64_t address, unsigned size);

@@ -68,7 +68,7 @@ static bool wait_writable(int fd, int timeout_ms)
 
 /*
  * Write what the client has not got, for `patience_ms` at most. The lock is held. False: more is
- * left. The descriptor may be a terminal that others share, so it is not switched to non-blocking.
+ * left. The descriptor may be shared with others, so it is not switched to non-blocking.
  */
 static bool client_write(struct console_client *client, int patience_ms)
 {
@@ -92,12 +92,12 @@ static bool client_write(struct console_client *client, int patience_ms)
 		if (!wait_writable(client->config.out_fd, forever ? -1 : wait_ms))
 			return false;
 		done = write(client->config.out_fd, c->ring + at, n);
-		if (done < 0 && (errno == EINTR || errno == EAGAIN))
-			return false;
-		if (done < 0)
-			client->dead = true; /* nobody reads any more */
-		else
+		if (done >= 0)
 			client->position += (uint64_t)done;
+		else if (errno != EINTR && errno != EAGAIN)
+			client->dead = true; /* nobody reads any more */
+		else if (!forever)
+			return false;
 	}
 	return true;
 }
@@ -357,18 +357,22 @@ int console_attach(struct console *c, const struct console_client_config *config
 static void accept_client(void *arg, uint32_t events)
 {
 	struct console *c = arg;
-	int fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct console_client_config config = {.in_fd = fd, .out_fd = fd, .owned = true};
+	int fd;
 
 	(void)events;
-	if (fd >= 0 && (c->client_count >= CLIENTS_MAX || console_attach(c, &config, NULL)))
-		close(fd);
+	while ((fd = accept4(c->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+		struct console_client_config config = {.in_fd = fd, .out_fd = fd, .owned = true};
+
+		if (c->client_count >= CLIENTS_MAX || console_attach(c, &config, NULL))
+			close(fd);
+	}
 }
 
 int console_listen(struct console *c, int fd)
 {
 	c->listen_fd = fd;
-	return loop_add_fd(c->loop, fd, EPOLLIN, accept_client, c, &c->listener);
+	/* By edge: where descriptors have run out, the one that waits is not reported for ever. */
+	return loop_add_fd(c->loop, fd, EPOLLIN | EPOLLET, accept_client, c, &c->listener);
 }
 
 void console_set_sink(struct console *c, console_sink_fn *sink, void *arg)
@@ -433,6 +437,8 @@ void console_destroy(struct console *c)
 	if (!c)
 		return;
 	loop_remove(c->listener);
+	loop_cancel(c->loop, &c->output_task);
+	loop_cancel(c->loop, &c->input_task);
 	if (c->listen_fd >= 0)
 		close(c->listen_fd);
 	while (c->clients) {

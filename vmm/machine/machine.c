@@ -77,9 +77,9 @@ static void machine_end(struct machine *m, enum machine_end end, const char *rea
 }
 
 /*
- * Guest memory and vCPUs as the boot protocol wants them. All vCPUs are set one right after the other
- * once memory is filled, which may take seconds: KVM takes time stamp counters for synchronous only if
- * they are written within a second.
+ * Guest memory and vCPUs as the boot protocol wants them. All vCPUs are set one right after the
+ * other once memory is filled, which may take seconds: KVM takes time stamp counters for
+ * synchronous only if they are written within a second.
  */
 static int machine_load(struct machine *m, struct error *err)
 {
@@ -268,6 +268,7 @@ void machine_destroy(struct machine *m)
 		return;
 	vcpu_set_destroy(m->threads);
 	board_destroy(m);
+	loop_cancel(m->loop, &m->task);
 	if (m->vm.ops)
 		m->vm.ops->vm_destroy(m->vm.engine);
 	bus_destroy(m->vm.pio);
