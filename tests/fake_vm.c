@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The engine that runs nothing. Doorbells and lines are made and removed on one thread. */
+/* The engine of devices under test. */
 #include "tests/fake_vm.h"
 
 #include <assert.h>
@@ -8,53 +8,52 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-struct msi_line {
-	struct fake_vm *fake;
-	int fd;
-	bool set;
-	struct msi_message message;
-};
-
 static struct fake_vm *fake_of(struct engine_vm *vm)
 {
 	return (struct fake_vm *)(void *)vm;
 }
 
-static void fake_irq_set(struct engine_vm *vm, unsigned gsi, bool level)
+static void irq_set(struct engine_vm *vm, unsigned gsi, bool level)
 {
 	struct fake_vm *fake = fake_of(vm);
+	void (*before)(void *arg) = fake->before_irq;
 
 	assert(gsi < FAKE_GSIS);
+	fake->before_irq = NULL;
+	if (before)
+		before(fake->before_irq_arg);
 	if (!atomic_exchange(&fake->level[gsi], level) && level)
-		atomic_fetch_add(&fake->edges[gsi], 1);
+		atomic_fetch_add(&fake->rises[gsi], 1);
 }
 
-static void fake_msi_send(struct engine_vm *vm, const struct msi_message *message)
+static void msi_send(struct engine_vm *vm, const struct msi_message *message)
 {
 	(void)vm;
 	(void)message;
 }
 
-static int fake_msi_line_create(struct engine_vm *vm, struct msi_line **out, int *fd)
+static int msi_line_create(struct engine_vm *vm, struct msi_line **out, int *fd)
 {
 	struct fake_vm *fake = fake_of(vm);
 	struct msi_line *line;
 
-	if (fake->lines_fail)
+	if (fake->lines_left == 0)
 		return -ENOSPC;
+	fake->lines_left--;
+	assert(fake->line_count < FAKE_LINES_MAX);
 	line = calloc(1, sizeof(*line));
 	if (!line)
 		return -ENOMEM;
-	line->fake = fake;
+	line->vm = fake;
 	line->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	assert(line->fd >= 0);
-	fake->line_count++;
+	fake->line[fake->line_count++] = line;
 	*out = line;
 	*fd = line->fd;
 	return 0;
 }
 
-static int fake_msi_line_set(struct msi_line *line, const struct msi_message *message)
+static int msi_line_set(struct msi_line *line, const struct msi_message *message)
 {
 	line->set = message;
 	if (message)
@@ -62,73 +61,73 @@ static int fake_msi_line_set(struct msi_line *line, const struct msi_message *me
 	return 0;
 }
 
-static void fake_msi_line_destroy(struct msi_line *line)
+static void msi_line_destroy(struct msi_line *line)
 {
-	line->fake->line_count--;
+	struct fake_vm *fake = line->vm;
+
+	for (unsigned i = 0; i < fake->line_count; i++)
+		if (fake->line[i] == line)
+			fake->line[i] = fake->line[--fake->line_count];
 	close(line->fd);
 	free(line);
 }
 
-static bool doorbell_equal(const struct doorbell *a, const struct doorbell *b)
-{
-	return a->mmio == b->mmio && a->address == b->address && a->size == b->size &&
-	       a->fd == b->fd;
-}
-
-static int fake_doorbell_add(struct engine_vm *vm, const struct doorbell *doorbell)
+static int doorbell_add(struct engine_vm *vm, const struct doorbell *doorbell)
 {
 	struct fake_vm *fake = fake_of(vm);
 
-	if (fake->doorbells_fail)
+	if (fake->doorbells_left == 0)
 		return -ENOSPC;
-	for (unsigned i = 0; i < fake->doorbell_count; i++)
-		if (fake->doorbell[i].mmio == doorbell->mmio &&
-		    fake->doorbell[i].address == doorbell->address)
-			return -EEXIST;
-	assert(fake->doorbell_count < FAKE_DOORBELLS);
+	if (fake_doorbell_find(fake, doorbell->address))
+		return -EEXIST;
+	fake->doorbells_left--;
+	assert(fake->doorbell_count < FAKE_DOORBELLS_MAX);
 	fake->doorbell[fake->doorbell_count++] = *doorbell;
 	return 0;
 }
 
-static void fake_doorbell_remove(struct engine_vm *vm, const struct doorbell *doorbell)
+static void doorbell_remove(struct engine_vm *vm, const struct doorbell *doorbell)
 {
 	struct fake_vm *fake = fake_of(vm);
-	unsigned i = 0;
 
-	while (i < fake->doorbell_count && !doorbell_equal(&fake->doorbell[i], doorbell))
-		i++;
-	assert(i < fake->doorbell_count);
-	fake->doorbell[i] = fake->doorbell[--fake->doorbell_count];
+	for (unsigned i = 0; i < fake->doorbell_count; i++) {
+		if (fake->doorbell[i].address != doorbell->address)
+			continue;
+		assert(fake->doorbell[i].fd == doorbell->fd &&
+		       fake->doorbell[i].size == doorbell->size);
+		fake->doorbell[i] = fake->doorbell[--fake->doorbell_count];
+		return;
+	}
+	assert(!"there is no such doorbell");
 }
 
-static const struct engine_ops fake_ops = {
+static const struct engine_ops ops = {
 	.name = "fake",
-	.summary = "runs nothing",
-	.irq_set = fake_irq_set,
-	.msi_send = fake_msi_send,
-	.msi_line_create = fake_msi_line_create,
-	.msi_line_set = fake_msi_line_set,
-	.msi_line_destroy = fake_msi_line_destroy,
-	.doorbell_add = fake_doorbell_add,
-	.doorbell_remove = fake_doorbell_remove,
+	.irq_set = irq_set,
+	.msi_send = msi_send,
+	.msi_line_create = msi_line_create,
+	.msi_line_set = msi_line_set,
+	.msi_line_destroy = msi_line_destroy,
+	.doorbell_add = doorbell_add,
+	.doorbell_remove = doorbell_remove,
 };
 
 struct fake_vm *fake_vm_create(uint64_t memory)
 {
 	struct fake_vm *fake = calloc(1, sizeof(*fake));
-	struct error err = {0};
 
-	if (!fake || memory_create(memory, &fake->vm.memory, &err) || bus_create(&fake->vm.pio) ||
-	    bus_create(&fake->vm.mmio))
+	if (!fake || bus_create(&fake->vm.pio) || bus_create(&fake->vm.mmio) ||
+	    (memory && memory_create(memory, &fake->vm.memory, NULL)))
 		abort();
-	fake->vm.ops = &fake_ops;
+	fake->lines_left = fake->doorbells_left = -1;
+	fake->vm.ops = &ops;
 	fake->vm.engine = (struct engine_vm *)(void *)fake;
 	return fake;
 }
 
 void fake_vm_destroy(struct fake_vm *fake)
 {
-	assert(fake->doorbell_count == 0 && fake->line_count == 0);
+	assert(fake->line_count == 0 && fake->doorbell_count == 0);
 	bus_destroy(fake->vm.pio);
 	bus_destroy(fake->vm.mmio);
 	memory_destroy(fake->vm.memory);
@@ -137,16 +136,34 @@ void fake_vm_destroy(struct fake_vm *fake)
 
 void fake_vm_mmio_write(struct fake_vm *fake, uint64_t address, unsigned size, uint64_t value)
 {
+	const struct doorbell *d = fake_doorbell_find(fake, address);
 	uint64_t one = 1;
 
-	for (unsigned i = 0; i < fake->doorbell_count; i++) {
-		const struct doorbell *d = &fake->doorbell[i];
+	if (!d || !d->mmio || (d->size && d->size != size))
+		bus_write(fake->vm.mmio, address, size, value);
+	else if (write(d->fd, &one, sizeof(one)) != sizeof(one))
+		abort();
+}
 
-		if (!d->mmio || d->address != address || (d->size && d->size != size))
-			continue;
-		if (write(d->fd, &one, sizeof(one)) != sizeof(one))
-			abort();
-		return;
-	}
-	bus_write(fake->vm.mmio, address, size, value);
+unsigned fake_line_signals(const struct msi_line *line)
+{
+	uint64_t count;
+
+	return read(line->fd, &count, sizeof(count)) == sizeof(count) ? (unsigned)count : 0;
+}
+
+struct msi_line *fake_line_find(struct fake_vm *fake, uint32_t data)
+{
+	for (unsigned i = 0; i < fake->line_count; i++)
+		if (fake->line[i]->set && fake->line[i]->message.data == data)
+			return fake->line[i];
+	return NULL;
+}
+
+const struct doorbell *fake_doorbell_find(const struct fake_vm *fake, uint64_t address)
+{
+	for (unsigned i = 0; i < fake->doorbell_count; i++)
+		if (fake->doorbell[i].address == address)
+			return &fake->doorbell[i];
+	return NULL;
 }

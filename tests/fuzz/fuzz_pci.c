@@ -204,8 +204,8 @@ static void step(struct state *s, struct input *in)
 		virtio_pci_reset(s->pci[slot % DEVICES]);
 		break;
 	case 14:
-		s->fake->doorbells_fail = op & 0x10;
-		s->fake->lines_fail = op & 0x20;
+		s->fake->doorbells_left = op & 0x10 ? 0 : -1;
+		s->fake->lines_left = op & 0x20 ? 0 : -1;
 		break;
 	default:
 		fuzz_loop_turn(s->loop);

@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "devices/mc146818.h"
-#include "tests/unit/fake_vm.h"
+#include "tests/fake_vm.h"
 #include "vmm/base/clock.h"
 
 #define GSI 8

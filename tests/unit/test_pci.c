@@ -4,7 +4,7 @@
 
 #include "devices/pci/msix.h"
 #include "devices/pci/pci.h"
-#include "tests/unit/fake_vm.h"
+#include "tests/fake_vm.h"
 
 #define ECAM                 0xe0000000ull
 #define ECAM_SIZE            0x100000ull

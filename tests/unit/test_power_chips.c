@@ -5,7 +5,7 @@
 #include "devices/acpi_pm.h"
 #include "devices/i8042.h"
 #include "devices/pvpanic.h"
-#include "tests/unit/fake_vm.h"
+#include "tests/fake_vm.h"
 
 #define PM      0x600
 #define PVPANIC 0x505

@@ -3,7 +3,7 @@
 #include "tests/unit/unit.h"
 
 #include "devices/uart16550.h"
-#include "tests/unit/fake_vm.h"
+#include "tests/fake_vm.h"
 
 #define PORT 0x3f8
 #define GSI  4

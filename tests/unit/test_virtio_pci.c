@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "devices/virtio/virtio_pci.h"
+#include "tests/fake_vm.h"
 #include "tests/unit/driver_ring.h"
-#include "tests/unit/fake_vm.h"
 
 #define ECAM        0xe0000000ull
 #define WINDOW      0xc0000000u
