@@ -360,6 +360,9 @@ static void slot_finish(struct raw_queue *q, struct raw_slot *slot, int result)
 		free(slot->zeroes);
 		free(slot->iov);
 	}
+	/* A durable write is its own sync. */
+	if (result == -EIO && request->durable)
+		block_sync_failed(q->queue.block, result);
 	slot->next_free = q->free;
 	q->free = slot;
 	block_complete(&q->queue, request, result);

@@ -86,6 +86,12 @@ static bool queue_live(const struct virtio_console *c, unsigned queue)
 	return c->running && c->vdev.queue[queue].enabled;
 }
 
+/*
+ * More than any driver sends in one piece (Linux: a pipe's worth), and so little that it does not
+ * hold up the loop.
+ */
+#define CHAIN_BYTES_MAX (16u << 20)
+
 /* Take a chain; a broken queue breaks the device. */
 static bool take(struct virtio_console *c, unsigned queue)
 {
@@ -93,6 +99,10 @@ static bool take(struct virtio_console *c, unsigned queue)
 
 	if (ret < 0)
 		virtio_broken(&c->vdev, "a malformed chain");
+	if (ret > 0 && c->chain.out_bytes > CHAIN_BYTES_MAX) {
+		virtio_broken(&c->vdev, "a chain that is too long");
+		return false;
+	}
 	return ret > 0;
 }
 
@@ -111,6 +121,7 @@ static bool take_or_listen(struct virtio_console *c, unsigned queue)
 #define TURN_BYTES (1u << 20)
 
 struct turn {
+	bool last; /* nobody comes back */
 	unsigned chains;
 	uint64_t bytes;
 };
@@ -118,7 +129,8 @@ struct turn {
 /* Take a chain if the turn has room for one; else come back later. */
 static bool turn_take(struct virtio_console *c, unsigned queue, struct turn *turn)
 {
-	if (turn->chains == c->vdev.queue[queue].ring.size || turn->bytes >= TURN_BYTES) {
+	if (turn->chains == c->vdev.queue[queue].ring.size ||
+	    (turn->bytes >= TURN_BYTES && !turn->last)) {
 		virtio_queue_ring(&c->vdev, queue);
 		return false;
 	}
@@ -246,7 +258,7 @@ static void output_serve(struct virtio_console *c, unsigned index, bool regardle
 {
 	const struct chardev *backend = &c->port[index].backend;
 	unsigned queue = queue_out(index);
-	struct turn turn = {0};
+	struct turn turn = {.last = regardless};
 
 	while ((regardless || !chardev_full(backend)) && turn_take(c, queue, &turn)) {
 		for (unsigned i = 0; i < c->chain.out_count; i++)

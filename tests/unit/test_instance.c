@@ -53,6 +53,7 @@ static int teardown(void **state)
 static void claimed_once(void **state)
 {
 	struct fixture *f = *state;
+	const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
 	struct instance second = {.lock_fd = -1};
 	struct error err = {0};
 	struct stat st;
@@ -74,6 +75,7 @@ static void claimed_once(void **state)
 	assert_int_equal(stat(f->instance.path, &st), -1);
 	/* A claim that was killed right after it made the directory. */
 	assert_int_equal(mkdir(f->instance.path, 0700), 0);
+	assert_int_equal(utimensat(AT_FDCWD, f->instance.path, old, 0), 0);
 	assert_false(instance_is_running(f->name, NULL));
 	assert_int_equal(stat(f->instance.path, &st), -1);
 	assert_false(instance_is_running(f->name, NULL));
@@ -166,7 +168,12 @@ static void claimed_while_others_look(void **state)
 	while (child == 0)
 		instance_is_running(f->name, NULL);
 	for (unsigned i = 0; i < 500; i++) {
-		failed += instance_claim(f->name, &f->instance, NULL) != 0;
+		struct error err = {0};
+
+		if (instance_claim(f->name, &f->instance, &err)) {
+			print_error("%s\n", err.what);
+			failed++;
+		}
 		instance_release(&f->instance);
 	}
 	kill(child, SIGKILL);

@@ -16,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +28,9 @@
 #define PID_FILE_NEW "pid.new" /* while it is being written */
 #define ATTEMPTS     50
 /* Longer each time, more than a second in all: who looks at a name may lose its processor there. */
-#define NAP_NS 1000000L
+#define NAP_NS             1000000L
+#define CONNECT_PATIENCE_S 10
+#define STALE_S            2
 
 /* All that a guest's directory can hold: nothing else is ever removed. */
 static const char *const files[] = {INSTANCE_CONTROL, INSTANCE_CONSOLE, PID_FILE, PID_FILE_NEW,
@@ -102,6 +105,15 @@ int instance_path(const char *name, const char *file, char *out, size_t size, st
 	return ret ? ret : path_join(out, size, directory, file, err);
 }
 
+/* Is `fd` still what `path` names? Another process may have cleaned up. */
+static bool is_named(int fd, const char *path)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
+	       a.st_dev == b.st_dev;
+}
+
 /*
  * Lock file `path` in `mode`, LOCK_EX or LOCK_SH. The descriptor, or -EBUSY where another process
  * has it, or -errno.
@@ -110,7 +122,6 @@ static int lock_take(const char *path, int flags, int mode)
 {
 	for (unsigned i = 0; i < ATTEMPTS; i++) {
 		int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
-		struct stat a, b;
 		int ret;
 
 		if (fd < 0)
@@ -120,8 +131,7 @@ static int lock_take(const char *path, int flags, int mode)
 			close(fd);
 			return ret;
 		}
-		if (fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
-		    a.st_dev == b.st_dev)
+		if (is_named(fd, path))
 			return fd;
 		close(fd);
 	}
@@ -257,6 +267,18 @@ void instance_release(struct instance *instance)
 	instance->lock_fd = -1;
 }
 
+/*
+ * A directory without a lock is of a claim that was killed before it made one, or that is about to:
+ * the latter takes no time.
+ */
+static void stale_remove(const char *directory)
+{
+	struct stat st;
+
+	if (stat(directory, &st) == 0 && st.st_mtime + STALE_S < time(NULL))
+		rmdir(directory);
+}
+
 bool instance_is_running(const char *name, pid_t *pid)
 {
 	char directory[PATH_MAX], lock[PATH_MAX];
@@ -273,10 +295,13 @@ bool instance_is_running(const char *name, pid_t *pid)
 		return true;
 	}
 	if (fd == -ENOENT)
-		rmdir(directory); /* of one that was killed before it made its lock */
+		stale_remove(directory);
 	if (fd >= 0) {
-		/* A killed guest's remains; whoever else looks at them leaves them to the last. */
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		/*
+		 * A killed guest's remains; whoever else looks at them leaves them to the last.
+		 * flock(2) lets go in between: a guest may have come and gone.
+		 */
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_named(fd, lock)) {
 			directory_clear(directory, false);
 			rmdir(directory);
 		}
@@ -346,6 +371,7 @@ int instance_listen(const struct instance *instance, const char *file, struct er
 
 int instance_connect(const char *name, const char *file, struct error *err)
 {
+	const struct timeval patience = {.tv_sec = CONNECT_PATIENCE_S};
 	struct sockaddr_un address;
 	char path[PATH_MAX];
 	int fd, ret;
@@ -359,7 +385,9 @@ int instance_connect(const char *name, const char *file, struct error *err)
 	if (ret)
 		return ret;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+	/* A guest that hangs does not accept: connect(2) and send(2) must not wait for ever. */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		ret = -errno;
 		if (fd >= 0)
 			close(fd);

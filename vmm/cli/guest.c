@@ -56,6 +56,7 @@ struct guest {
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 	bool terminal;
 	bool ended;
+	bool powered_off; /* by itself */
 	int status;
 	char reason[512];
 	size_t line_length;
@@ -90,13 +91,15 @@ static void guest_end(struct guest *g, int status, const char *reason)
 
 static void on_ended(void *arg, enum machine_end end, const char *reason)
 {
+	struct guest *g = arg;
 	static const int statuses[] = {
 		[MACHINE_OFF] = EXIT_GUEST_OFF,
 		[MACHINE_CRASHED] = EXIT_GUEST_CRASH,
 		[MACHINE_FAILED] = EXIT_HOST,
 	};
 
-	guest_end(arg, statuses[end], reason);
+	g->powered_off = end == MACHINE_OFF && !g->ended;
+	guest_end(g, statuses[end], reason);
 }
 
 static void on_signal(void *arg, uint32_t number)
@@ -524,27 +527,33 @@ static void record_end(struct guest *g)
 	free(tail);
 }
 
+/* A guest that ran a command ends as the command did; that it told its status is part of it. */
+static void command_conclude(struct guest *g)
+{
+	if (!g->options->command_count || !g->powered_off)
+		return;
+	g->status = g->command_status;
+	if (g->command_status < 0) {
+		snprintf(g->reason, sizeof(g->reason), "it powered off before the command ended");
+		g->status = EXIT_GUEST_CRASH;
+		g->powered_off = false;
+	}
+}
+
 /* What the user is told at the end, and the exit status. */
 static int guest_conclude(struct guest *g)
 {
-	int status = g->status;
-
+	terminal_leave(); /* first: a reader that is slow is waited for */
 	consoles_finish(g);
-	terminal_leave();
 	if (g->terminal)
 		printf("\n");
 	fflush(stdout);
+	command_conclude(g);
 	if (g->options->detach)
 		record_end(g);
-	if (status == EXIT_GUEST_OFF && g->options->command_count) {
-		if (g->command_status >= 0)
-			return g->command_status;
-		snprintf(g->reason, sizeof(g->reason), "it powered off before the command ended");
-		status = EXIT_GUEST_CRASH;
-	}
-	if (status != EXIT_GUEST_OFF)
+	if (g->status != EXIT_GUEST_OFF && !g->powered_off)
 		fprintf(stderr, "lodge: guest '%s': %s\n", g->instance.name, g->reason);
-	return status;
+	return g->status;
 }
 
 int guest_run(const struct guest_plan *plan)

@@ -190,7 +190,8 @@ static const struct option_spec specs[] = {
 	 set_engine},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
-	{0, "pv", "on|off", "show the guest that it is virtual (default: on)", CMD_RUN, set_pv},
+	{0, "pv", "on|off", "show the guest its paravirtual interface (default: on)", CMD_RUN,
+	 set_pv},
 	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN,
 	 set_detach},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
@@ -264,6 +265,9 @@ static int words_check(const struct command *command, const struct options *o, s
 	if (o->command_count && !command->takes_command)
 		return error_set(err, -EINVAL, remedy, "'--': `lodge %s` runs no command",
 				 command->name);
+	if (o->command_count && o->detach)
+		return error_set(err, -EINVAL, "leave out --detach, or the command",
+				 "'--detach': a command has this process's streams and status");
 	if (o->word_count < command->words_min)
 		return error_set(err, -EINVAL, remedy, "`lodge %s`: a name is missing",
 				 command->name);

@@ -3,7 +3,7 @@
  * The engine: what runs guest code. Everything else in lodge sees an engine only through these
  * ops, by way of struct vm (vm.h). Times and orders that hold for every engine:
  *
- *   vm_create, memory_map, vcpu_create x N, cpuid_set, state_set ... then vcpu_run on N threads.
+ *   vm_create, vcpu_create x N, vcpu_state_set x N, ... then vcpu_run on N threads.
  *
  * Callbacks return 0 or -errno unless they say otherwise; those with `err` put the failing call,
  * the cause and the remedy there.

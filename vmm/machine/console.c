@@ -28,7 +28,9 @@ struct console_client {
 	struct loop_source *in, *out; /* NULL while there is nothing to wait for */
 	uint64_t position;            /* of the next byte of output to write */
 	bool input_done;
-	bool dead;
+	bool announced; /* the end of input */
+	bool late;      /* it had its time; it gets no more until it has caught up */
+	_Atomic bool dead;
 	struct console_client *next;
 };
 
@@ -63,7 +65,9 @@ static bool wait_writable(int fd, int timeout_ms)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 
-	return poll(&p, 1, timeout_ms) == 1 && p.revents & POLLOUT;
+	/* An error counts: the write tells it. A full pipe without a reader is no more than that.
+	 */
+	return poll(&p, 1, timeout_ms) == 1;
 }
 
 /*
@@ -73,7 +77,8 @@ static bool wait_writable(int fd, int timeout_ms)
 static bool client_write(struct console_client *client, int patience_ms)
 {
 	struct console *c = client->console;
-	uint64_t deadline = clock_monotonic_ns() + (uint64_t)patience_ms * CLOCK_NS_PER_MS;
+	uint64_t patience_ns = client->late ? 0 : (uint64_t)patience_ms * CLOCK_NS_PER_MS;
+	uint64_t deadline = clock_monotonic_ns() + patience_ns;
 	bool forever = c->finishing && client->config.lossless;
 
 	if (client->position < oldest(c))
@@ -81,7 +86,7 @@ static bool client_write(struct console_client *client, int patience_ms)
 	while (!client->dead && client->position < c->written) {
 		size_t at = client->position % CONSOLE_KEEP;
 		size_t n = c->written - client->position;
-		uint64_t now = patience_ms ? clock_monotonic_ns() : deadline;
+		uint64_t now = patience_ns ? clock_monotonic_ns() : deadline;
 		int wait_ms = now < deadline ? (int)((deadline - now) / CLOCK_NS_PER_MS) + 1 : 0;
 		ssize_t done;
 
@@ -89,8 +94,10 @@ static bool client_write(struct console_client *client, int patience_ms)
 			n = CONSOLE_KEEP - at;
 		if (n > WRITE_SIZE)
 			n = WRITE_SIZE;
-		if (!wait_writable(client->config.out_fd, forever ? -1 : wait_ms))
+		if (!wait_writable(client->config.out_fd, forever ? -1 : wait_ms)) {
+			client->late |= patience_ns != 0;
 			return false;
+		}
 		done = write(client->config.out_fd, c->ring + at, n);
 		if (done >= 0)
 			client->position += (uint64_t)done;
@@ -99,6 +106,7 @@ static bool client_write(struct console_client *client, int patience_ms)
 		else if (!forever)
 			return false;
 	}
+	client->late = false;
 	return true;
 }
 
@@ -301,8 +309,6 @@ static void client_read(struct console_client *client)
 		if (n <= 0) {
 			client->input_done = true;
 			client->dead = client->config.owned;
-			if (client->config.input_ended)
-				client->config.input_ended(client->config.arg);
 			return;
 		}
 		if (client->config.filter)
@@ -312,14 +318,26 @@ static void client_read(struct console_client *client)
 	}
 }
 
+/* The end comes behind the last byte that the device took. */
+static void end_announce(struct console_client *client)
+{
+	if (!client->input_done || client->announced || client->console->input_count)
+		return;
+	client->announced = true;
+	if (client->config.input_ended)
+		client->config.input_ended(client->config.arg);
+}
+
 static void input_run(void *arg)
 {
 	struct console *c = arg;
 
 	input_push(c);
-	for (struct console_client *client = c->clients; client; client = client->next)
+	for (struct console_client *client = c->clients; client; client = client->next) {
 		if (client->config.in_fd >= 0 && !client->dead)
 			client_read(client);
+		end_announce(client);
+	}
 	/* Watch again those that were not, and drop those that ended. */
 	output_run(c);
 }
@@ -341,7 +359,7 @@ int console_attach(struct console *c, const struct console_client_config *config
 		return -ENOMEM;
 	client->console = c;
 	client->config = *config;
-	client->input_done = config->in_fd < 0;
+	client->input_done = client->announced = config->in_fd < 0;
 	client->position = oldest(c);
 	pthread_mutex_lock(&c->lock);
 	client->next = c->clients;
