@@ -361,7 +361,7 @@ static void slot_finish(struct raw_queue *q, struct raw_slot *slot, int result)
 		free(slot->iov);
 	}
 	/* A durable write is its own sync. */
-	if (result == -EIO && request->durable)
+	if (result && (slot->syncing || (request->durable && result == -EIO)))
 		block_sync_failed(q->queue.block, result);
 	slot->next_free = q->free;
 	q->free = slot;
@@ -462,11 +462,7 @@ static void slot_completed(struct raw_queue *q, struct raw_slot *slot, int resul
 	case BLOCK_WRITE_ZEROES:
 		if (slot->zeroes || result == -EOPNOTSUPP) {
 			zeroes_completed(q, slot, slot->zeroes ? result : 0);
-		} else if (slot->syncing) {
-			if (result)
-				block_sync_failed(q->queue.block, result);
-			slot_finish(q, slot, result);
-		} else if (result == 0 && slot->request->durable) {
+		} else if (result == 0 && slot->request->durable && !slot->syncing) {
 			slot->syncing = true;
 			slot_start(q, slot);
 		} else {

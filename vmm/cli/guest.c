@@ -228,6 +228,13 @@ static int streams_attach(struct guest *g)
 	return ret;
 }
 
+static void ports_finish(struct guest *g)
+{
+	for (unsigned i = 0; i < PORTS; i++)
+		if (g->port[i])
+			console_finish(g->port[i]);
+}
+
 /*
  * The last output. Whoever reads ours may be slow (a pager) and is waited for; a signal ends that,
  * and us, as it would any program that writes.
@@ -236,13 +243,9 @@ static void consoles_finish(struct guest *g)
 {
 	end_signals_mask(SIG_UNBLOCK);
 	console_finish(g->com1);
-	for (unsigned i = 0; i < PORTS; i++)
-		if (g->port[i])
-			console_finish(g->port[i]);
+	ports_finish(g);
 	machine_drain_output(g->machine);
-	for (unsigned i = 0; i < PORTS; i++)
-		if (g->port[i])
-			console_finish(g->port[i]);
+	ports_finish(g);
 }
 
 /* The control socket. */
