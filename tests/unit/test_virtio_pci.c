@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * virtio over PCI as a driver sees it: all accesses go through the buses. The device behind is one
- * that counts its starts and stops. Sections are of virtio 1.2.
- */
+/* virtio over PCI as a driver sees it. Sections are of virtio 1.2. */
 #include "tests/unit/unit.h"
 
 #include <fcntl.h>
@@ -10,248 +7,12 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "devices/virtio/virtio_pci.h"
-#include "tests/fake_vm.h"
+#include "tests/unit/driver_pci.h"
 #include "tests/unit/driver_ring.h"
-
-#define ECAM        0xe0000000ull
-#define WINDOW      0xc0000000u
-#define SLOT        3
-#define GSI         19
-#define QUEUES      3
-#define CONFIG_SIZE 12
-
-/* 4.1.4.3. */
-enum {
-	DEVICE_FEATURE_SELECT = 0x00,
-	DEVICE_FEATURE = 0x04,
-	DRIVER_FEATURE_SELECT = 0x08,
-	DRIVER_FEATURE = 0x0c,
-	CONFIG_VECTOR = 0x10,
-	NUM_QUEUES = 0x12,
-	STATUS = 0x14,
-	GENERATION = 0x15,
-	QUEUE_SELECT = 0x16,
-	QUEUE_SIZE = 0x18,
-	QUEUE_VECTOR = 0x1a,
-	QUEUE_ENABLE = 0x1c,
-	QUEUE_NOTIFY_OFF = 0x1e,
-	QUEUE_DESC = 0x20,
-	QUEUE_DRIVER = 0x28,
-	QUEUE_DEVICE = 0x30,
-};
-
-/* Where a structure is, as its capability says. */
-struct structure {
-	unsigned capability;
-	uint8_t bar;
-	uint32_t offset, length;
-};
-
-struct fixture {
-	struct fake_vm *fake;
-	struct bus *mmio;
-	struct pci_bus *pci;
-	struct virtio_device vdev;
-	struct virtio_pci *vp;
-	struct structure structure[6]; /* by type */
-	uint32_t notify_stride;
-	unsigned starts, stops;
-	int start_result;
-	uint8_t config[CONFIG_SIZE];
-};
-
-static void device_config_read(void *device, unsigned offset, uint8_t *to, unsigned size)
-{
-	struct fixture *f = device;
-
-	assert_true(offset + size <= CONFIG_SIZE);
-	memcpy(to, f->config + offset, size);
-}
-
-static void device_config_write(void *device, unsigned offset, const uint8_t *from, unsigned size)
-{
-	struct fixture *f = device;
-
-	assert_true(offset + size <= CONFIG_SIZE);
-	memcpy(f->config + offset, from, size);
-}
-
-static int device_start(void *device)
-{
-	struct fixture *f = device;
-
-	f->starts++;
-	return f->start_result;
-}
-
-static void device_stop(void *device)
-{
-	struct fixture *f = device;
-
-	f->stops++;
-}
-
-static const struct virtio_ops ops = {
-	.name = "test",
-	.id = 42,
-	.class = 0x020000,
-	.config_size = CONFIG_SIZE,
-	.config_read = device_config_read,
-	.config_write = device_config_write,
-	.start = device_start,
-	.stop = device_stop,
-};
-
-static uint64_t pci_get(struct fixture *f, unsigned offset, unsigned size)
-{
-	return bus_read(f->mmio, ECAM + (SLOT << 15) + offset, size);
-}
-
-static void pci_put(struct fixture *f, unsigned offset, unsigned size, uint64_t value)
-{
-	bus_write(f->mmio, ECAM + (SLOT << 15) + offset, size, value);
-}
-
-static uint32_t bar(struct fixture *f, unsigned index)
-{
-	return (uint32_t)pci_get(f, PCI_BAR + 4 * index, 4);
-}
-
-static void structures_find(struct fixture *f)
-{
-	unsigned at = (unsigned)pci_get(f, PCI_CAPABILITIES, 1);
-
-	for (; at; at = (unsigned)pci_get(f, at + 1, 1)) {
-		unsigned type = (unsigned)pci_get(f, at + 3, 1);
-
-		if (pci_get(f, at, 1) != 0x09)
-			continue;
-		assert_true(type >= 1 && type <= 5);
-		assert_int_equal(f->structure[type].capability, 0);
-		f->structure[type] = (struct structure){
-			.capability = at,
-			.bar = (uint8_t)pci_get(f, at + 4, 1),
-			.offset = (uint32_t)pci_get(f, at + 8, 4),
-			.length = (uint32_t)pci_get(f, at + 12, 4),
-		};
-		assert_int_equal(pci_get(f, at + 2, 1), type == 2 || type == 5 ? 20 : 16);
-	}
-	f->notify_stride = (uint32_t)pci_get(f, f->structure[2].capability + 16, 4);
-}
-
-static uint64_t place(struct fixture *f, unsigned type, unsigned offset)
-{
-	return bar(f, f->structure[type].bar) + f->structure[type].offset + (uint64_t)offset;
-}
-
-static uint64_t get(struct fixture *f, unsigned offset, unsigned size)
-{
-	return bus_read(f->mmio, place(f, 1, offset), size);
-}
-
-static void put(struct fixture *f, unsigned offset, unsigned size, uint64_t value)
-{
-	bus_write(f->mmio, place(f, 1, offset), size, value);
-}
-
-static uint8_t isr(struct fixture *f)
-{
-	return (uint8_t)bus_read(f->mmio, place(f, 3, 0), 1);
-}
-
-static int setup(void **state)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct pci_config config;
-
-	assert_non_null(f);
-	f->fake = fake_vm_create(1 * MIB);
-	f->mmio = f->fake->vm.mmio;
-	config = (struct pci_config){.vm = &f->fake->vm,
-				     .ecam_base = ECAM,
-				     .ecam_size = 0x100000,
-				     .window_base = WINDOW,
-				     .window_size = 0x100000,
-				     .first_gsi = 16,
-				     .gsi_count = 8};
-	assert_int_equal(pci_bus_create(&config, &f->pci), 0);
-	assert_int_equal(
-		virtio_init(&f->vdev, &ops, f, f->fake->vm.memory, 1ull << 40 | 1, QUEUES, 64), 0);
-	assert_int_equal(virtio_pci_create(&f->fake->vm, f->pci, SLOT, &f->vdev, &f->vp), 0);
-	pci_put(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	structures_find(f);
-	for (unsigned i = 0; i < CONFIG_SIZE; i++)
-		f->config[i] = (uint8_t)(0x10 + i);
-	*state = f;
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	struct fixture *f = *state;
-
-	virtio_pci_destroy(f->vp);
-	virtio_fini(&f->vdev);
-	assert_int_equal(f->starts - (f->start_result != 0), f->stops);
-	pci_bus_destroy(f->pci);
-	fake_vm_destroy(f->fake);
-	free(f);
-	return 0;
-}
-
-/* Drivers. */
-
-static void features_write(struct fixture *f, uint64_t features)
-{
-	for (unsigned i = 0; i < 2; i++) {
-		put(f, DRIVER_FEATURE_SELECT, 4, i);
-		put(f, DRIVER_FEATURE, 4, features >> 32 * i & 0xffffffff);
-	}
-}
-
-static uint8_t status_set(struct fixture *f, uint8_t status)
-{
-	put(f, STATUS, 1, status);
-	return (uint8_t)get(f, STATUS, 1);
-}
-
-static void negotiate(struct fixture *f)
-{
-	status_set(f, 1);
-	status_set(f, 3);
-	features_write(f, VIRTIO_F_VERSION_1);
-	assert_int_equal(status_set(f, 0xb), 0xb);
-}
-
-static void queue_setup(struct fixture *f, uint16_t queue, uint16_t vector)
-{
-	uint64_t at = 0x10000 * (queue + 1ull);
-
-	put(f, QUEUE_SELECT, 2, queue);
-	put(f, QUEUE_SIZE, 2, 8);
-	put(f, QUEUE_VECTOR, 2, vector);
-	put(f, QUEUE_DESC, 4, at);
-	put(f, QUEUE_DESC + 4, 4, 0);
-	put(f, QUEUE_DRIVER, 4, at + 0x1000);
-	put(f, QUEUE_DRIVER + 4, 4, 0);
-	put(f, QUEUE_DEVICE, 4, at + 0x2000);
-	put(f, QUEUE_DEVICE + 4, 4, 0);
-	put(f, QUEUE_ENABLE, 2, 1);
-}
-
-static void driver_ok(struct fixture *f)
-{
-	negotiate(f);
-	for (uint16_t i = 0; i < QUEUES; i++)
-		queue_setup(f, i, i + 1);
-	assert_int_equal(status_set(f, 0xf), 0xf);
-	assert_true(f->vdev.running);
-}
 
 static void identity_and_structures(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	assert_int_equal(pci_get(f, PCI_VENDOR, 2), 0x1af4);
 	assert_int_equal(pci_get(f, PCI_DEVICE, 2), 0x1040 + 42);
@@ -268,40 +29,40 @@ static void identity_and_structures(void **state)
 						    f->structure[other].length));
 	}
 	assert_true(f->structure[1].length >= 0x38);
-	assert_true(f->structure[2].length >= f->notify_stride * QUEUES);
-	assert_int_equal(f->structure[4].length, CONFIG_SIZE);
+	assert_true(f->structure[2].length >= f->notify_stride * DRIVER_PCI_QUEUES);
+	assert_int_equal(f->structure[4].length, DRIVER_PCI_CONFIG);
 }
 
 static void features_offered(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	uint64_t features = 0;
 
 	for (unsigned i = 0; i < 2; i++) {
-		put(f, DEVICE_FEATURE_SELECT, 4, i);
-		assert_int_equal(get(f, DEVICE_FEATURE_SELECT, 4), i);
-		features |= get(f, DEVICE_FEATURE, 4) << 32 * i;
+		common_put(f, DEVICE_FEATURE_SELECT, 4, i);
+		assert_int_equal(common_get(f, DEVICE_FEATURE_SELECT, 4), i);
+		features |= common_get(f, DEVICE_FEATURE, 4) << 32 * i;
 	}
 	assert_int_equal(features, 1ull << 40 | 1 | VIRTIO_F_COMMON);
-	put(f, DEVICE_FEATURE_SELECT, 4, 2);
-	assert_int_equal(get(f, DEVICE_FEATURE, 4), 0);
-	put(f, DEVICE_FEATURE_SELECT, 4, 0xffffffff);
-	assert_int_equal(get(f, DEVICE_FEATURE, 4), 0);
-	put(f, DEVICE_FEATURE_SELECT, 4, 0);
-	put(f, DEVICE_FEATURE, 4, 0); /* read-only */
-	assert_int_not_equal(get(f, DEVICE_FEATURE, 4), 0);
+	common_put(f, DEVICE_FEATURE_SELECT, 4, 2);
+	assert_int_equal(common_get(f, DEVICE_FEATURE, 4), 0);
+	common_put(f, DEVICE_FEATURE_SELECT, 4, 0xffffffff);
+	assert_int_equal(common_get(f, DEVICE_FEATURE, 4), 0);
+	common_put(f, DEVICE_FEATURE_SELECT, 4, 0);
+	common_put(f, DEVICE_FEATURE, 4, 0); /* read-only */
+	assert_int_not_equal(common_get(f, DEVICE_FEATURE, 4), 0);
 }
 
 static void features_accepted(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	features_write(f, VIRTIO_F_VERSION_1 | 1);
-	put(f, DRIVER_FEATURE_SELECT, 4, 2);
-	put(f, DRIVER_FEATURE, 4, 0xffffffff); /* there are no such */
-	assert_int_equal(get(f, DRIVER_FEATURE, 4), 0);
-	put(f, DRIVER_FEATURE_SELECT, 4, 1);
-	assert_int_equal(get(f, DRIVER_FEATURE, 4), 1);
+	common_put(f, DRIVER_FEATURE_SELECT, 4, 2);
+	common_put(f, DRIVER_FEATURE, 4, 0xffffffff); /* there are no such */
+	assert_int_equal(common_get(f, DRIVER_FEATURE, 4), 0);
+	common_put(f, DRIVER_FEATURE_SELECT, 4, 1);
+	assert_int_equal(common_get(f, DRIVER_FEATURE, 4), 1);
 	assert_int_equal(status_set(f, 0xb), 0xb);
 	/* 2.2.1: fixed from then on. */
 	features_write(f, 0);
@@ -312,7 +73,7 @@ static void features_refused(void **state)
 {
 	static const uint64_t bad[] = {0, 1, VIRTIO_F_VERSION_1 | 2,
 				       VIRTIO_F_VERSION_1 | 1ull << 63, ~0ull};
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
 		status_set(f, 0);
@@ -329,9 +90,9 @@ static void features_refused(void **state)
 
 static void status_rules(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
-	assert_int_equal(get(f, STATUS, 1), 0);
+	assert_int_equal(common_get(f, STATUS, 1), 0);
 	assert_int_equal(status_set(f, 1), 1);
 	assert_int_equal(status_set(f, 3), 3);
 	assert_int_equal(status_set(f, 2), 3); /* 2.1.1: bits are not cleared */
@@ -346,16 +107,16 @@ static void status_rules(void **state)
 	status_set(f, 0);
 	assert_int_equal(f->stops, 1);
 	assert_int_equal(f->vdev.accepted, 0);
-	put(f, QUEUE_SELECT, 2, 0);
-	assert_int_equal(get(f, QUEUE_ENABLE, 2), 0);
-	assert_int_equal(get(f, QUEUE_SIZE, 2), 64);
-	assert_int_equal(get(f, QUEUE_DESC, 8), 0);
+	common_put(f, QUEUE_SELECT, 2, 0);
+	assert_int_equal(common_get(f, QUEUE_ENABLE, 2), 0);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 2), 64);
+	assert_int_equal(common_get(f, QUEUE_DESC, 8), 0);
 	driver_ok(f);
 }
 
 static void start_fails(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	f->start_result = -EIO;
 	negotiate(f);
@@ -367,88 +128,88 @@ static void start_fails(void **state)
 
 static void queue_fields(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
-	assert_int_equal(get(f, NUM_QUEUES, 2), QUEUES);
-	for (uint16_t i = 0; i < QUEUES; i++) {
-		put(f, QUEUE_SELECT, 2, i);
-		assert_int_equal(get(f, QUEUE_SELECT, 2), i);
-		assert_int_equal(get(f, QUEUE_SIZE, 2), 64);
-		assert_int_equal(get(f, QUEUE_NOTIFY_OFF, 2), i);
-		assert_int_equal(get(f, QUEUE_VECTOR, 2), 0xffff);
+	assert_int_equal(common_get(f, NUM_QUEUES, 2), DRIVER_PCI_QUEUES);
+	for (uint16_t i = 0; i < DRIVER_PCI_QUEUES; i++) {
+		common_put(f, QUEUE_SELECT, 2, i);
+		assert_int_equal(common_get(f, QUEUE_SELECT, 2), i);
+		assert_int_equal(common_get(f, QUEUE_SIZE, 2), 64);
+		assert_int_equal(common_get(f, QUEUE_NOTIFY_OFF, 2), i);
+		assert_int_equal(common_get(f, QUEUE_VECTOR, 2), 0xffff);
 	}
 	/* 4.1.4.3.1: a queue that is not there has the size 0. */
-	put(f, QUEUE_SELECT, 2, QUEUES);
-	assert_int_equal(get(f, QUEUE_SIZE, 2), 0);
-	put(f, QUEUE_ENABLE, 2, 1);
-	put(f, QUEUE_DESC, 8, 0x1000);
-	assert_int_equal(get(f, QUEUE_ENABLE, 2), 0);
-	put(f, QUEUE_SELECT, 2, 0xffff);
-	assert_int_equal(get(f, QUEUE_SIZE, 2), 0);
+	common_put(f, QUEUE_SELECT, 2, DRIVER_PCI_QUEUES);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 2), 0);
+	common_put(f, QUEUE_ENABLE, 2, 1);
+	common_put(f, QUEUE_DESC, 8, 0x1000);
+	assert_int_equal(common_get(f, QUEUE_ENABLE, 2), 0);
+	common_put(f, QUEUE_SELECT, 2, 0xffff);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 2), 0);
 }
 
 static void queue_address_in_halves(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
-	put(f, QUEUE_SELECT, 2, 1);
-	put(f, QUEUE_DESC, 4, 0x89abcde0);
-	put(f, QUEUE_DESC + 4, 4, 0x12345678);
-	assert_int_equal(get(f, QUEUE_DESC, 8), 0x1234567889abcde0ull);
-	put(f, QUEUE_DRIVER + 4, 4, 1);
-	assert_int_equal(get(f, QUEUE_DRIVER, 8), 1ull << 32);
-	put(f, QUEUE_DEVICE, 8, 0x1122334455667788ull);
-	assert_int_equal(get(f, QUEUE_DEVICE + 4, 4), 0x11223344);
-	put(f, QUEUE_SELECT, 2, 2);
-	assert_int_equal(get(f, QUEUE_DESC, 8), 0);
+	common_put(f, QUEUE_SELECT, 2, 1);
+	common_put(f, QUEUE_DESC, 4, 0x89abcde0);
+	common_put(f, QUEUE_DESC + 4, 4, 0x12345678);
+	assert_int_equal(common_get(f, QUEUE_DESC, 8), 0x1234567889abcde0ull);
+	common_put(f, QUEUE_DRIVER + 4, 4, 1);
+	assert_int_equal(common_get(f, QUEUE_DRIVER, 8), 1ull << 32);
+	common_put(f, QUEUE_DEVICE, 8, 0x1122334455667788ull);
+	assert_int_equal(common_get(f, QUEUE_DEVICE + 4, 4), 0x11223344);
+	common_put(f, QUEUE_SELECT, 2, 2);
+	assert_int_equal(common_get(f, QUEUE_DESC, 8), 0);
 	/* 4.1.3.1: the driver writes fields whole or in halves; other pieces do nothing. */
-	put(f, QUEUE_DESC, 1, 0xff);
-	put(f, QUEUE_DESC + 2, 2, 0xffff);
-	put(f, QUEUE_DESC + 2, 4, 0xffffffff);
-	assert_int_equal(get(f, QUEUE_DESC, 8), 0);
+	common_put(f, QUEUE_DESC, 1, 0xff);
+	common_put(f, QUEUE_DESC + 2, 2, 0xffff);
+	common_put(f, QUEUE_DESC + 2, 4, 0xffffffff);
+	assert_int_equal(common_get(f, QUEUE_DESC, 8), 0);
 }
 
 static void queue_is_fixed_once_enabled(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	queue_setup(f, 0, 1);
-	put(f, QUEUE_SIZE, 2, 16);
-	put(f, QUEUE_DESC, 8, 0);
-	put(f, QUEUE_ENABLE, 2, 0);
-	assert_int_equal(get(f, QUEUE_SIZE, 2), 8);
-	assert_int_equal(get(f, QUEUE_DESC, 8), 0x10000);
-	assert_int_equal(get(f, QUEUE_ENABLE, 2), 1);
-	put(f, QUEUE_VECTOR, 2, 2); /* but the vector may change */
-	assert_int_equal(get(f, QUEUE_VECTOR, 2), 2);
+	common_put(f, QUEUE_SIZE, 2, 16);
+	common_put(f, QUEUE_DESC, 8, 0);
+	common_put(f, QUEUE_ENABLE, 2, 0);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 2), 8);
+	assert_int_equal(common_get(f, QUEUE_DESC, 8), 0x10000);
+	assert_int_equal(common_get(f, QUEUE_ENABLE, 2), 1);
+	common_put(f, QUEUE_VECTOR, 2, 2); /* but the vector may change */
+	assert_int_equal(common_get(f, QUEUE_VECTOR, 2), 2);
 }
 
 static void queue_size_is_bounded(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
-	put(f, QUEUE_SELECT, 2, 0);
-	put(f, QUEUE_SIZE, 2, 65);
-	assert_int_equal(get(f, QUEUE_SIZE, 2), 64);
-	put(f, QUEUE_SIZE, 2, 0xffff);
-	assert_int_equal(get(f, QUEUE_SIZE, 2), 64);
+	common_put(f, QUEUE_SELECT, 2, 0);
+	common_put(f, QUEUE_SIZE, 2, 65);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 2), 64);
+	common_put(f, QUEUE_SIZE, 2, 0xffff);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 2), 64);
 	/* No power of two: it cannot start. */
 	negotiate(f);
 	queue_setup(f, 1, 0);
-	put(f, QUEUE_SELECT, 2, 0);
-	put(f, QUEUE_SIZE, 2, 6);
-	put(f, QUEUE_ENABLE, 2, 1);
+	common_put(f, QUEUE_SELECT, 2, 0);
+	common_put(f, QUEUE_SIZE, 2, 6);
+	common_put(f, QUEUE_ENABLE, 2, 1);
 	assert_true(status_set(f, 0xf) & VIRTIO_STATUS_NEEDS_RESET);
 	assert_int_equal(f->starts, 0);
 }
 
 static void queue_outside_of_memory(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	negotiate(f);
-	put(f, QUEUE_DESC, 8, 0xfffffffffffffff0ull);
-	put(f, QUEUE_ENABLE, 2, 1);
+	common_put(f, QUEUE_DESC, 8, 0xfffffffffffffff0ull);
+	common_put(f, QUEUE_ENABLE, 2, 1);
 	assert_true(status_set(f, 0xf) & VIRTIO_STATUS_NEEDS_RESET);
 	assert_int_equal(f->starts, 0);
 	status_set(f, 0);
@@ -457,56 +218,56 @@ static void queue_outside_of_memory(void **state)
 
 static void vectors(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	/* 4.1.5.1.2.1: one that cannot be had reads back as none. */
-	put(f, CONFIG_VECTOR, 2, QUEUES);
-	assert_int_equal(get(f, CONFIG_VECTOR, 2), QUEUES);
-	put(f, CONFIG_VECTOR, 2, QUEUES + 1);
-	assert_int_equal(get(f, CONFIG_VECTOR, 2), 0xffff);
-	put(f, QUEUE_VECTOR, 2, 0xfffe);
-	assert_int_equal(get(f, QUEUE_VECTOR, 2), 0xffff);
-	put(f, CONFIG_VECTOR, 2, 0);
+	common_put(f, CONFIG_VECTOR, 2, DRIVER_PCI_QUEUES);
+	assert_int_equal(common_get(f, CONFIG_VECTOR, 2), DRIVER_PCI_QUEUES);
+	common_put(f, CONFIG_VECTOR, 2, DRIVER_PCI_QUEUES + 1);
+	assert_int_equal(common_get(f, CONFIG_VECTOR, 2), 0xffff);
+	common_put(f, QUEUE_VECTOR, 2, 0xfffe);
+	assert_int_equal(common_get(f, QUEUE_VECTOR, 2), 0xffff);
+	common_put(f, CONFIG_VECTOR, 2, 0);
 	status_set(f, 0);
-	assert_int_equal(get(f, CONFIG_VECTOR, 2), 0xffff);
+	assert_int_equal(common_get(f, CONFIG_VECTOR, 2), 0xffff);
 }
 
 /* The device's own configuration. */
 
 static void device_config(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
-	assert_int_equal(bus_read(f->mmio, place(f, 4, 0), 4), 0x13121110);
-	assert_int_equal(bus_read(f->mmio, place(f, 4, 1), 2), 0x1211);
-	assert_int_equal(bus_read(f->mmio, place(f, 4, 4), 8), 0x1b1a191817161514ull);
+	assert_int_equal(bus_read(f->mmio, structure_at(f, 4, 0), 4), 0x13121110);
+	assert_int_equal(bus_read(f->mmio, structure_at(f, 4, 1), 2), 0x1211);
+	assert_int_equal(bus_read(f->mmio, structure_at(f, 4, 4), 8), 0x1b1a191817161514ull);
 	/* Over its end. */
-	assert_int_equal(bus_read(f->mmio, place(f, 4, 8), 8), 0);
-	assert_int_equal(bus_read(f->mmio, place(f, 4, CONFIG_SIZE), 1), 0);
-	bus_write(f->mmio, place(f, 4, 11), 2, 0);
+	assert_int_equal(bus_read(f->mmio, structure_at(f, 4, 8), 8), 0);
+	assert_int_equal(bus_read(f->mmio, structure_at(f, 4, DRIVER_PCI_CONFIG), 1), 0);
+	bus_write(f->mmio, structure_at(f, 4, 11), 2, 0);
 	assert_int_equal(f->config[11], 0x1b);
-	bus_write(f->mmio, place(f, 4, 3), 1, 0x99);
+	bus_write(f->mmio, structure_at(f, 4, 3), 1, 0x99);
 	assert_int_equal(f->config[3], 0x99);
 }
 
 /* 4.1.4.3.1: the generation changes with it, and the driver is told. */
 static void config_changes(void **state)
 {
-	struct fixture *f = *state;
-	uint8_t before = (uint8_t)get(f, GENERATION, 1);
+	struct driver_pci *f = *state;
+	uint8_t before = (uint8_t)common_get(f, GENERATION, 1);
 
 	virtio_config_changed(&f->vdev);
-	assert_int_not_equal(get(f, GENERATION, 1), before);
-	assert_true(f->fake->level[GSI]);
-	assert_int_equal(isr(f), 2);
-	assert_false(f->fake->level[GSI]);
-	assert_int_equal(isr(f), 0);
+	assert_int_not_equal(common_get(f, GENERATION, 1), before);
+	assert_true(f->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(isr_read(f), 2);
+	assert_false(f->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(isr_read(f), 0);
 }
 
 /* Odd accesses anywhere in the BAR neither crash nor change what they should not. */
 static void odd_accesses(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	uint64_t base = bar(f, 0);
 
 	driver_ok(f);
@@ -519,42 +280,42 @@ static void odd_accesses(void **state)
 			bus_write(f->mmio, base + offset, size, 0);
 		}
 	}
-	assert_int_equal(get(f, STATUS, 1), 0xf);
+	assert_int_equal(common_get(f, STATUS, 1), 0xf);
 	/* A read of the structure of any size is a piece of it. */
-	put(f, QUEUE_SELECT, 2, 1);
-	assert_int_equal(get(f, QUEUE_SIZE, 1), 8);
-	assert_int_equal(get(f, NUM_QUEUES + 1, 2), 0xf00);
+	common_put(f, QUEUE_SELECT, 2, 1);
+	assert_int_equal(common_get(f, QUEUE_SIZE, 1), 8);
+	assert_int_equal(common_get(f, NUM_QUEUES + 1, 2), 0xf00);
 	/* Over its end. */
-	assert_int_equal(get(f, 0x34, 8), 0);
-	assert_int_equal(get(f, 0x38, 4), 0);
+	assert_int_equal(common_get(f, 0x34, 8), 0);
+	assert_int_equal(common_get(f, 0x38, 4), 0);
 }
 
 /* Interrupts. */
 
 static void intx_and_isr(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	driver_ok(f);
-	assert_int_equal(isr(f), 0);
+	assert_int_equal(isr_read(f), 0);
 	f->vdev.transport_ops->queue_interrupt(f->vp, 0);
 	f->vdev.transport_ops->queue_interrupt(f->vp, 2);
-	assert_true(f->fake->level[GSI]);
-	assert_int_equal(f->fake->rises[GSI], 1);
+	assert_true(f->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(f->fake->rises[DRIVER_PCI_GSI], 1);
 	f->vdev.transport_ops->config_interrupt(f->vp);
-	assert_int_equal(isr(f), 3);
-	assert_false(f->fake->level[GSI]);
-	assert_int_equal(isr(f), 0);
+	assert_int_equal(isr_read(f), 3);
+	assert_false(f->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(isr_read(f), 0);
 	/* A reset takes the line down. */
 	f->vdev.transport_ops->queue_interrupt(f->vp, 0);
 	status_set(f, 0);
-	assert_false(f->fake->level[GSI]);
-	assert_int_equal(isr(f), 0);
+	assert_false(f->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(isr_read(f), 0);
 }
 
 /* As a queue's thread does: the bus keeps it waiting while it drives the line for the other. */
 struct interrupter {
-	struct fixture *f;
+	struct driver_pci *f;
 	pthread_t thread;
 };
 
@@ -579,7 +340,7 @@ static void interrupt_again(void *arg)
  */
 static void interrupt_during_isr_read(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	struct interrupter i = {.f = f};
 	uint8_t seen;
 
@@ -587,63 +348,64 @@ static void interrupt_during_isr_read(void **state)
 	f->vdev.transport_ops->queue_interrupt(f->vp, 0);
 	f->fake->before_irq = interrupt_again;
 	f->fake->before_irq_arg = &i;
-	seen = isr(f);
+	seen = isr_read(f);
 	assert_int_equal(pthread_join(i.thread, NULL), 0);
 	assert_int_equal(seen, 1);
 	/* Either the read saw the second one too, or it is still to be seen. */
-	assert_true(f->fake->level[GSI] || isr(f) == 0);
+	assert_true(f->fake->level[DRIVER_PCI_GSI] || isr_read(f) == 0);
 }
 
 static void msix_interrupts(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	unsigned cap = (unsigned)pci_get(f, PCI_CAPABILITIES, 1);
 
 	while (pci_get(f, cap, 1) != 0x11)
 		cap = (unsigned)pci_get(f, cap + 1, 1);
-	assert_int_equal(pci_get(f, cap + 2, 2) & 0x7ff, QUEUES); /* less one */
-	for (unsigned i = 0; i <= QUEUES; i++) {
+	assert_int_equal(pci_get(f, cap + 2, 2) & 0x7ff, DRIVER_PCI_QUEUES); /* less one */
+	for (unsigned i = 0; i <= DRIVER_PCI_QUEUES; i++) {
 		bus_write(f->mmio, bar(f, 1) + 16ull * i + 8, 4, 0x40 + i);
 		bus_write(f->mmio, bar(f, 1) + 16ull * i + 12, 4, 0);
 	}
 	pci_put(f, cap + 2, 2, 0x8000);
 	driver_ok(f);
-	put(f, CONFIG_VECTOR, 2, 0);
-	for (unsigned i = 0; i < QUEUES; i++) {
+	common_put(f, CONFIG_VECTOR, 2, 0);
+	for (unsigned i = 0; i < DRIVER_PCI_QUEUES; i++) {
 		f->vdev.transport_ops->queue_interrupt(f->vp, i);
-		for (unsigned k = 0; k <= QUEUES; k++)
+		for (unsigned k = 0; k <= DRIVER_PCI_QUEUES; k++)
 			assert_int_equal(fake_line_signals(fake_line_find(f->fake, 0x40 + k)),
 					 k == i + 1);
 	}
 	f->vdev.transport_ops->config_interrupt(f->vp);
 	assert_int_equal(fake_line_signals(fake_line_find(f->fake, 0x40)), 1);
 	/* No vector: nothing, and no INTx either. */
-	put(f, QUEUE_SELECT, 2, 0);
-	put(f, QUEUE_VECTOR, 2, 0xffff);
+	common_put(f, QUEUE_SELECT, 2, 0);
+	common_put(f, QUEUE_VECTOR, 2, 0xffff);
 	f->vdev.transport_ops->queue_interrupt(f->vp, 0);
-	assert_false(f->fake->level[GSI]);
-	assert_int_equal(isr(f), 0);
+	assert_false(f->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(isr_read(f), 0);
 }
 
 static void broken_device_tells(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	virtio_broken(&f->vdev, "before DRIVER_OK");
-	assert_false(f->fake->level[GSI]); /* 2.1.2: only a driver that is there is told */
-	assert_int_equal(get(f, STATUS, 1), VIRTIO_STATUS_NEEDS_RESET);
+	assert_false(
+		f->fake->level[DRIVER_PCI_GSI]); /* 2.1.2: only a driver that is there is told */
+	assert_int_equal(common_get(f, STATUS, 1), VIRTIO_STATUS_NEEDS_RESET);
 	status_set(f, 0);
 	driver_ok(f);
 	virtio_broken(&f->vdev, "once");
 	virtio_broken(&f->vdev, "twice");
-	assert_int_equal(get(f, STATUS, 1), 0xf | VIRTIO_STATUS_NEEDS_RESET);
-	assert_int_equal(f->fake->rises[GSI], 1);
-	assert_int_equal(isr(f), 2);
+	assert_int_equal(common_get(f, STATUS, 1), 0xf | VIRTIO_STATUS_NEEDS_RESET);
+	assert_int_equal(f->fake->rises[DRIVER_PCI_GSI], 1);
+	assert_int_equal(isr_read(f), 2);
 }
 
 /* Doorbells. */
 
-static bool kicked(struct fixture *f, unsigned queue)
+static bool kicked(struct driver_pci *f, unsigned queue)
 {
 	struct pollfd p = {.fd = f->vdev.queue[queue].kick_fd, .events = POLLIN};
 	bool ready = poll(&p, 1, 0) == 1;
@@ -653,12 +415,12 @@ static bool kicked(struct fixture *f, unsigned queue)
 	return ready;
 }
 
-static void check_doorbells(struct fixture *f)
+static void check_doorbells(struct driver_pci *f)
 {
-	assert_int_equal(f->fake->doorbell_count, QUEUES);
-	for (unsigned i = 0; i < QUEUES; i++) {
+	assert_int_equal(f->fake->doorbell_count, DRIVER_PCI_QUEUES);
+	for (unsigned i = 0; i < DRIVER_PCI_QUEUES; i++) {
 		const struct doorbell *d =
-			fake_doorbell_find(f->fake, place(f, 2, i * f->notify_stride));
+			fake_doorbell_find(f->fake, structure_at(f, 2, i * f->notify_stride));
 
 		assert_non_null(d);
 		assert_true(d->mmio);
@@ -668,13 +430,13 @@ static void check_doorbells(struct fixture *f)
 
 static void doorbells_come_and_go(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	uint32_t old = bar(f, 0);
 
 	assert_int_equal(f->fake->doorbell_count, 0);
 	driver_ok(f);
 	check_doorbells(f);
-	pci_put(f, PCI_BAR, 4, WINDOW + 0x80000);
+	pci_put(f, PCI_BAR, 4, DRIVER_PCI_WINDOW + 0x80000);
 	check_doorbells(f);
 	pci_put(f, PCI_BAR, 4, 0x1000); /* outside of the window */
 	assert_int_equal(f->fake->doorbell_count, 0);
@@ -696,31 +458,31 @@ static void doorbells_come_and_go(void **state)
 /* A write that arrives here rings as well. */
 static void notify_by_hand(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
-	bus_write(f->mmio, place(f, 2, 0), 2, 0);
+	bus_write(f->mmio, structure_at(f, 2, 0), 2, 0);
 	assert_false(kicked(f, 0)); /* not before DRIVER_OK */
 	driver_ok(f);
-	for (unsigned i = 0; i < QUEUES; i++) {
-		bus_write(f->mmio, place(f, 2, i * f->notify_stride), 2, i);
-		for (unsigned k = 0; k < QUEUES; k++)
+	for (unsigned i = 0; i < DRIVER_PCI_QUEUES; i++) {
+		bus_write(f->mmio, structure_at(f, 2, i * f->notify_stride), 2, i);
+		for (unsigned k = 0; k < DRIVER_PCI_QUEUES; k++)
 			assert_int_equal(kicked(f, k), k == i);
 	}
-	bus_write(f->mmio, place(f, 2, QUEUES * f->notify_stride), 2, 0);
+	bus_write(f->mmio, structure_at(f, 2, DRIVER_PCI_QUEUES * f->notify_stride), 2, 0);
 	bus_write(f->mmio, bar(f, 0) + 0x3ffcull, 4, 0);
-	for (unsigned k = 0; k < QUEUES; k++)
+	for (unsigned k = 0; k < DRIVER_PCI_QUEUES; k++)
 		assert_false(kicked(f, k));
 }
 
 /* Doorbells run out half way: none is left, and the device works by hand. */
 static void doorbells_run_out(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	f->fake->doorbells_left = 2;
 	driver_ok(f);
 	assert_int_equal(f->fake->doorbell_count, 0);
-	bus_write(f->mmio, place(f, 2, 0), 2, 0);
+	bus_write(f->mmio, structure_at(f, 2, 0), 2, 0);
 	assert_true(kicked(f, 0));
 	f->fake->doorbells_left = -1;
 	status_set(f, 0);
@@ -730,7 +492,7 @@ static void doorbells_run_out(void **state)
 
 /* 4.1.4.9: the way in for those who cannot map BARs. */
 
-static void window_set(struct fixture *f, uint8_t bar_index, uint32_t offset, uint32_t length)
+static void window_set(struct driver_pci *f, uint8_t bar_index, uint32_t offset, uint32_t length)
 {
 	unsigned cap = f->structure[5].capability;
 
@@ -741,12 +503,12 @@ static void window_set(struct fixture *f, uint8_t bar_index, uint32_t offset, ui
 
 static void config_access_window(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	unsigned data = f->structure[5].capability + 16;
 
 	pci_put(f, PCI_COMMAND, 2, 0); /* it does not need the BAR mapped */
 	window_set(f, 0, f->structure[1].offset + NUM_QUEUES, 2);
-	assert_int_equal(pci_get(f, data, 2), QUEUES);
+	assert_int_equal(pci_get(f, data, 2), DRIVER_PCI_QUEUES);
 	window_set(f, 0, f->structure[1].offset + QUEUE_SELECT, 2);
 	pci_put(f, data, 2, 2);
 	assert_int_equal(pci_get(f, data, 2), 2);
@@ -769,7 +531,7 @@ static void config_access_window_refuses(void **state)
 		{0, 0x15, 2},   {2, 0, 4},          {6, 0, 4},      {255, 0, 4},
 		{0, 0x4000, 4}, {0, 0xfffffffc, 4}, {0, 0x3ffe, 4}, {1, 0x1000, 1},
 	};
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 	unsigned data = f->structure[5].capability + 16;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -783,23 +545,23 @@ static void config_access_window_refuses(void **state)
 
 static void whole_reset(void **state)
 {
-	struct fixture *f = *state;
+	struct driver_pci *f = *state;
 
 	driver_ok(f);
-	put(f, DEVICE_FEATURE_SELECT, 4, 1);
+	common_put(f, DEVICE_FEATURE_SELECT, 4, 1);
 	f->vdev.transport_ops->queue_interrupt(f->vp, 0);
 	virtio_pci_reset(f->vp);
 	assert_int_equal(f->stops, 1);
-	assert_false(f->fake->level[GSI]);
+	assert_false(f->fake->level[DRIVER_PCI_GSI]);
 	assert_int_equal(pci_get(f, PCI_COMMAND, 2), 0);
 	pci_put(f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
-	assert_int_equal(get(f, STATUS, 1), 0);
-	assert_int_equal(get(f, DEVICE_FEATURE_SELECT, 4), 0);
-	assert_int_equal(get(f, QUEUE_SELECT, 2), 0);
+	assert_int_equal(common_get(f, STATUS, 1), 0);
+	assert_int_equal(common_get(f, DEVICE_FEATURE_SELECT, 4), 0);
+	assert_int_equal(common_get(f, QUEUE_SELECT, 2), 0);
 	driver_ok(f);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, driver_pci_setup, driver_pci_teardown)
 
 int main(void)
 {
