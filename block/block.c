@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "block/block_impl.h"
@@ -26,9 +27,11 @@ int block_open(const char *name, const struct block_options *options, struct blo
 		if (strcmp(formats[i]->name, name) != 0)
 			continue;
 		ret = formats[i]->open(options, out, err);
-		if (ret == 0)
-			(*out)->format = formats[i];
-		return ret;
+		if (ret)
+			return ret;
+		(*out)->format = formats[i];
+		(*out)->path = strdup(options->path); /* NULL does no harm */
+		return 0;
 	}
 	return error_set(err, -EINVAL, "use format=raw", "disk '%s': no format is called '%s'",
 			 options->path, name);
@@ -36,8 +39,10 @@ int block_open(const char *name, const struct block_options *options, struct blo
 
 void block_close(struct block *block)
 {
-	if (block)
-		block->format->close(block);
+	if (!block)
+		return;
+	free(block->path);
+	block->format->close(block);
 }
 
 const struct block_info *block_info(const struct block *block)
@@ -87,8 +92,9 @@ static int request_check(const struct block *block, const struct block_request *
 void block_sync_failed(struct block *block, int result)
 {
 	if (!atomic_exchange(&block->failed, true))
-		log_error("a disk failed to sync (%s): it takes no more writes",
-			  error_name(result));
+		log_error("disk '%s': it failed to sync (%s) and takes no more writes; "
+			  "mend its storage, then start the guest again",
+			  block->path ? block->path : "?", error_name(result));
 }
 
 void block_complete(struct block_queue *queue, struct block_request *request, int result)

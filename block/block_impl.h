@@ -10,6 +10,7 @@
 struct block {
 	const struct block_format *format;
 	struct block_info info;
+	char *path; /* for messages */
 	/*
 	 * A sync failed: what the kernel dropped is unknown, and another sync would lie. All later
 	 * writes and flushes fail.

@@ -15,7 +15,8 @@
 
 #include "vmm/base/clock.h"
 
-#define CMOS_SIZE 128u
+#define CMOS_SIZE     128u
+#define SECONDS_A_DAY 86400
 
 enum {
 	REG_SECONDS,
@@ -102,9 +103,8 @@ static int decode_hour(const struct mc146818 *rtc, uint8_t value)
 }
 
 /* Guest time into the registers. */
-static void time_load(struct mc146818 *rtc)
+static void time_load(struct mc146818 *rtc, time_t now)
 {
-	time_t now = guest_seconds(rtc);
 	struct tm tm;
 
 	if (!gmtime_r(&now, &tm))
@@ -153,19 +153,32 @@ static bool alarm_field(uint8_t alarm, uint8_t now)
 	return (alarm & ALARM_ANY) == ALARM_ANY || alarm == now;
 }
 
-static bool alarm_matches(const struct mc146818 *rtc)
+static bool alarm_matches(const struct mc146818 *rtc, time_t second)
 {
+	int of_day = (int)((second % SECONDS_A_DAY + SECONDS_A_DAY) % SECONDS_A_DAY);
 	const uint8_t *c = rtc->cmos;
 
-	return alarm_field(c[REG_SECONDS_ALARM], c[REG_SECONDS]) &&
-	       alarm_field(c[REG_MINUTES_ALARM], c[REG_MINUTES]) &&
-	       alarm_field(c[REG_HOURS_ALARM], c[REG_HOURS]);
+	return alarm_field(c[REG_SECONDS_ALARM], encode(rtc, of_day % 60)) &&
+	       alarm_field(c[REG_MINUTES_ALARM], encode(rtc, of_day / 60 % 60)) &&
+	       alarm_field(c[REG_HOURS_ALARM], encode_hour(rtc, of_day / 3600));
+}
+
+/* Was the alarm due behind `from`, up to `to`? We may look late; a day has all there are. */
+static bool alarm_due(const struct mc146818 *rtc, time_t from, time_t to)
+{
+	if (from > to || to - from > SECONDS_A_DAY)
+		from = from > to ? to - 1 : to - SECONDS_A_DAY;
+	for (time_t second = from + 1; second <= to; second++)
+		if (alarm_matches(rtc, second))
+			return true;
+	return false;
 }
 
 /* Events since the last look, into register C. */
 static void events_update(struct mc146818 *rtc)
 {
 	uint64_t period = period_ns(rtc), now = clock_monotonic_ns();
+	time_t second = guest_seconds(rtc);
 
 	if (period && now - rtc->period_start_ns >= period) {
 		rtc->cmos[REG_C] |= B_PERIODIC;
@@ -173,13 +186,13 @@ static void events_update(struct mc146818 *rtc)
 	}
 	if (rtc->cmos[REG_B] & B_SET)
 		return;
-	time_load(rtc);
-	if (rtc->last_second == guest_seconds(rtc))
+	time_load(rtc, second);
+	if (rtc->last_second == second)
 		return;
-	rtc->last_second = guest_seconds(rtc);
 	rtc->cmos[REG_C] |= B_UPDATE;
-	if (alarm_matches(rtc))
+	if (alarm_due(rtc, rtc->last_second, second))
 		rtc->cmos[REG_C] |= B_ALARM;
+	rtc->last_second = second;
 }
 
 static void interrupt_update(struct mc146818 *rtc)

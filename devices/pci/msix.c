@@ -49,10 +49,15 @@ static void vector_update(struct msix *msix, struct msix_vector *v)
 
 	if (!vector_open(msix, v))
 		return;
-	if (!v->line && vm->ops->msi_line_create(vm->engine, &v->line, &v->fd)) {
-		log_limited(&msix->limit, LOG_ERROR,
-			    "PCI: no interrupt line is left for an MSI-X vector");
-		return;
+	if (!v->line) {
+		int ret = vm->ops->msi_line_create(vm->engine, &v->line, &v->fd);
+
+		if (ret) {
+			log_limited(&msix->limit, LOG_ERROR,
+				    "PCI: no interrupt line for an MSI-X vector: %s%s",
+				    error_name(ret), ret == -EMFILE ? "; raise ulimit -n" : "");
+			return;
+		}
 	}
 	if (vm->ops->msi_line_set(v->line, &message))
 		log_limited(&msix->limit, LOG_ERROR, "PCI: the engine refuses an MSI-X message");

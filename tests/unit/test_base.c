@@ -255,6 +255,28 @@ static void log_levels(void **state)
 	assert_int_equal(text[strlen(text) - 1], '\n');
 }
 
+/* The last of them can be asked for, whole and in order. */
+static void log_keeps_the_last(void **state)
+{
+	char text[8192], line[LOG_LINE_MAX];
+
+	(void)state;
+	log_set_level(LOG_WARN);
+	capture();
+	for (unsigned i = 0; i < LOG_KEPT + 3; i++)
+		log_warn("number %u", i);
+	log_info("not printed");
+	captured(text, sizeof(text));
+	for (unsigned i = 0; i < LOG_KEPT; i++) {
+		char expected[64];
+
+		snprintf(expected, sizeof(expected), "lodge: warn: number %u", i + 3);
+		assert_true(log_kept(i, line));
+		assert_string_equal(line, expected);
+	}
+	assert_false(log_kept(LOG_KEPT, line));
+}
+
 static void log_limit(void **state)
 {
 	struct ratelimit limit = {0};
@@ -295,6 +317,7 @@ int main(void)
 		cmocka_unit_test(errors),
 		cmocka_unit_test(errors_stay_one_line),
 		cmocka_unit_test(log_levels),
+		cmocka_unit_test(log_keeps_the_last),
 		cmocka_unit_test(log_limit),
 	};
 

@@ -218,12 +218,40 @@ static void lossless_client(void **state)
 	assert_int_equal(console_attach(f->console, &config, NULL), 0);
 	assert_int_equal(pthread_create(&thread, NULL, drain_main, &d), 0);
 	output_pattern(f, 0, total);
-	console_finish(f->console);
+	assert_int_equal(console_finish(f->console), 0);
 	close(fd[1]);
 	pthread_join(thread, NULL);
 	assert_int_equal(d.count, total);
 	assert_int_equal(d.wrong, 0);
 	close(fd[0]);
+}
+
+static void output_failed(void *arg, int code)
+{
+	*(int *)arg = code;
+}
+
+/* Whoever must have all of it learns that it cannot be written: in time, or at the end. */
+static void output_that_fails(void **state)
+{
+	struct fixture *f = *state;
+	int code = 0, full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	struct console_client_config config = {.in_fd = -1,
+					       .out_fd = full,
+					       .lossless = true,
+					       .output_failed = output_failed,
+					       .arg = &code};
+
+	assert_true(full >= 0);
+	assert_int_equal(console_attach(f->console, &config, NULL), 0);
+	loop_turn(f->loop);
+	assert_int_equal(code, 0);
+	output(f, "a");
+	assert_int_equal(code, -ENOSPC);
+	assert_int_equal(console_finish(f->console), 0); /* it is gone, and was told */
+	assert_int_equal(console_attach(f->console, &config, NULL), 0);
+	assert_int_equal(console_finish(f->console), -ENOSPC);
+	close(full);
 }
 
 /* A client that goes away is forgotten, and its peer's end does not kill us. */
@@ -456,11 +484,17 @@ static void watch_and_tail(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(to_all_clients),     TEST(late_client_gets_recent_output),
-		TEST(slow_client),        TEST(lossless_client),
-		TEST(client_goes_away),   TEST(input_waits_for_the_device),
-		TEST(input_backpressure), TEST(filter_and_end_of_input),
-		TEST(input_from_a_file),  TEST(listening),
+		TEST(to_all_clients),
+		TEST(late_client_gets_recent_output),
+		TEST(slow_client),
+		TEST(lossless_client),
+		TEST(output_that_fails),
+		TEST(client_goes_away),
+		TEST(input_waits_for_the_device),
+		TEST(input_backpressure),
+		TEST(filter_and_end_of_input),
+		TEST(input_from_a_file),
+		TEST(listening),
 		TEST(watch_and_tail),
 	};
 

@@ -3,6 +3,7 @@
 #include "vmm/base/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +16,12 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 /* The process has one standard error, hence one level. */
 static _Atomic int log_level = LOG_WARN;
+
+static struct {
+	pthread_mutex_t lock;
+	unsigned count; /* of lines ever; the last LOG_KEPT are there */
+	char line[LOG_KEPT][LOG_LINE_MAX];
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void log_set_level(enum log_level level)
 {
@@ -37,16 +44,38 @@ static int log_enabled(enum log_level level)
 	return (int)level <= atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
+static void log_keep(const char *line)
+{
+	pthread_mutex_lock(&kept.lock);
+	strcpy(kept.line[kept.count++ % LOG_KEPT], line);
+	pthread_mutex_unlock(&kept.lock);
+}
+
+bool log_kept(unsigned index, char out[LOG_LINE_MAX])
+{
+	unsigned first;
+	bool found;
+
+	pthread_mutex_lock(&kept.lock);
+	first = kept.count > LOG_KEPT ? kept.count - LOG_KEPT : 0;
+	found = index < kept.count - first;
+	if (found)
+		strcpy(out, kept.line[(first + index) % LOG_KEPT]);
+	pthread_mutex_unlock(&kept.lock);
+	return found;
+}
+
 __attribute__((format(printf, 2, 0))) static void log_write(enum log_level level,
 							    const char *format, va_list args)
 {
-	char line[1024];
+	char line[LOG_LINE_MAX];
 	int n = snprintf(line, sizeof(line), "lodge: %s: ", level_names[level]);
 	int m = vsnprintf(line + n, sizeof(line) - (size_t)n - 1, format, args);
 	size_t length;
 
 	if (m < 0)
 		return;
+	log_keep(line);
 	length = strlen(line);
 	line[length++] = '\n';
 	if (write(STDERR_FILENO, line, length) < 0)

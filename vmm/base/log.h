@@ -10,6 +10,7 @@
 #define VMM_BASE_LOG_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
@@ -21,6 +22,14 @@ void log_set_level(enum log_level level);
 int log_level_from_name(const char *name, enum log_level *out);
 
 void log_line(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * The last lines are kept, for a guest whose standard error nobody sees: copy number `index` of
+ * them, oldest first, without its newline. False past the end.
+ */
+#define LOG_KEPT     16u
+#define LOG_LINE_MAX 1024u /* longer ones are cut */
+bool log_kept(unsigned index, char out[LOG_LINE_MAX]);
 
 /* At most RATELIMIT_BURST lines each second; all zeroes is a fresh limit. */
 #define RATELIMIT_BURST 5

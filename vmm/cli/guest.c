@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "vmm/base/checked.h"
@@ -172,6 +173,15 @@ static void stderr_drained(void *arg)
 	machine_port_output_ready(g->machine, PORT_STDERR);
 }
 
+/* Without a reader a program that writes ends; so do we, and say why. */
+static void on_output_failed(void *arg, int code)
+{
+	char reason[128];
+
+	snprintf(reason, sizeof(reason), "its output cannot be written: %s", error_name(code));
+	guest_end(arg, EXIT_HOST, reason);
+}
+
 static size_t filter_escape(void *arg, uint8_t *bytes, size_t count)
 {
 	struct guest *g = arg;
@@ -201,8 +211,9 @@ static int streams_attach(struct guest *g)
 {
 	struct console_client_config in = {
 		.in_fd = STDIN_FILENO, .out_fd = -1, .arg = g, .input_ended = stdin_ended};
-	struct console_client_config both = {.in_fd = STDIN_FILENO, .lossless = true, .arg = g};
-	struct console_client_config out = {.in_fd = -1, .lossless = true}, errors = out;
+	struct console_client_config out = {
+		.in_fd = -1, .lossless = true, .output_failed = on_output_failed, .arg = g};
+	struct console_client_config both = out, errors = out;
 	int ret;
 
 	console_set_sink(g->com1, com1_sink, g->machine);
@@ -212,6 +223,7 @@ static int streams_attach(struct guest *g)
 		g->terminal = terminal_enter();
 		if (g->terminal)
 			both.filter = filter_escape;
+		both.in_fd = STDIN_FILENO;
 		both.out_fd = terminal_output(STDOUT_FILENO);
 		return console_attach(g->com1, &both, NULL);
 	}
@@ -228,24 +240,30 @@ static int streams_attach(struct guest *g)
 	return ret;
 }
 
-static void ports_finish(struct guest *g)
+static int ports_finish(struct guest *g)
 {
-	for (unsigned i = 0; i < PORTS; i++)
+	int ret = 0;
+
+	for (unsigned i = 0; i < PORTS && ret == 0; i++)
 		if (g->port[i])
-			console_finish(g->port[i]);
+			ret = console_finish(g->port[i]);
+	return ret;
 }
 
 /*
  * The last output. Whoever reads ours may be slow (a pager) and is waited for; a signal ends that,
  * and us, as it would any program that writes.
  */
-static void consoles_finish(struct guest *g)
+static int consoles_finish(struct guest *g)
 {
+	int ret;
+
 	end_signals_mask(SIG_UNBLOCK);
-	console_finish(g->com1);
-	ports_finish(g);
+	ret = console_finish(g->com1);
+	if (ret == 0)
+		ret = ports_finish(g);
 	machine_drain_output(g->machine);
-	ports_finish(g);
+	return ret ? ret : ports_finish(g);
 }
 
 /* The control socket. */
@@ -287,6 +305,17 @@ static struct json_object *exits_info(const struct guest *g)
 	return exits;
 }
 
+/* What was logged: of a detached guest nobody sees standard error. */
+static void add_messages(struct json_object *to)
+{
+	struct json_object *messages = json_object_new_array();
+	char line[LOG_LINE_MAX];
+
+	for (unsigned i = 0; log_kept(i, line); i++)
+		json_object_array_add(messages, json_object_new_string(line));
+	json_object_object_add(to, "messages", messages);
+}
+
 static struct json_object *on_info(void *arg)
 {
 	struct guest *g = arg;
@@ -307,6 +336,7 @@ static struct json_object *on_info(void *arg)
 	add_string(info, "cmdline", g->cmdline);
 	json_object_object_add(info, "disks", disks_info(o));
 	json_object_object_add(info, "exits", exits_info(g));
+	add_messages(info);
 	return info;
 }
 
@@ -455,7 +485,7 @@ static int guest_setup(struct guest *g, struct error *err)
 	if (ret)
 		return ret;
 	if (g->options->detach) {
-		ret = record_check(g->plan->name, err);
+		ret = record_check(err);
 		if (ret)
 			return ret;
 	}
@@ -524,6 +554,7 @@ static void record_end(struct guest *g)
 	add_string(facts, "reason", g->reason);
 	add_number(facts, "exit_status", (uint64_t)g->status);
 	add_number(facts, "ended_at", clock_realtime_ns() / CLOCK_NS_PER_S);
+	add_messages(facts);
 	if (record_write(g->instance.name, facts, tail ? tail : "", tail ? strlen(tail) : 0, &err))
 		log_error("%s", err.what);
 	json_object_put(facts);
@@ -546,17 +577,34 @@ static void command_conclude(struct guest *g)
 /* What the user is told at the end, and the exit status. */
 static int guest_conclude(struct guest *g)
 {
+	int output;
+
 	terminal_leave(); /* first: a reader that is slow is waited for */
-	consoles_finish(g);
+	output = consoles_finish(g);
 	if (g->terminal)
 		printf("\n");
 	fflush(stdout);
 	command_conclude(g);
+	if (output && g->status == EXIT_GUEST_OFF) {
+		g->ended = g->powered_off = false;
+		on_output_failed(g, output);
+	}
 	if (g->options->detach)
 		record_end(g);
 	if (g->status != EXIT_GUEST_OFF && !g->powered_off)
 		fprintf(stderr, "lodge: guest '%s': %s\n", g->instance.name, g->reason);
 	return g->status;
+}
+
+/* Queues, doorbells and vectors are a descriptor each: more than the soft limit of most shells. */
+static void descriptors_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
 }
 
 int guest_run(const struct guest_plan *plan)
@@ -568,6 +616,7 @@ int guest_run(const struct guest_plan *plan)
 	struct error err = {0};
 	int ret, status;
 
+	descriptors_raise();
 	ret = guest_setup(&g, &err);
 	if (ret) {
 		guest_teardown(&g);

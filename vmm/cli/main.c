@@ -40,6 +40,9 @@ int cli_fail(const struct error *err, int code, enum exit_status status)
 	return (int)status;
 }
 
+#define HELP_COLUMN 33
+#define HELP_INDENT "\n                                   "
+
 static void print_options(unsigned mask)
 {
 	const struct option_spec *spec;
@@ -52,7 +55,8 @@ static void print_options(unsigned mask)
 		snprintf(words, sizeof(words), "%c%c%c --%s%s%s", spec->letter ? '-' : ' ',
 			 spec->letter ? spec->letter : ' ', spec->letter ? ',' : ' ', spec->name,
 			 spec->argument ? " " : "", spec->argument ? spec->argument : "");
-		printf("  %-32s %s\n", words, spec->help);
+		printf("  %-*s%s%s\n", HELP_COLUMN, words,
+		       strlen(words) < HELP_COLUMN ? "" : HELP_INDENT, spec->help);
 	}
 }
 

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -31,16 +32,26 @@ int record_log_path(const char *name, char *out, size_t size, struct error *err)
 	return record_path(name, LOG_SUFFIX, out, size, err);
 }
 
-int record_check(const char *name, struct error *err)
+int record_check(struct error *err)
 {
 	char path[PATH_MAX];
-	int ret = record_path(name, FACTS_SUFFIX, path, sizeof(path), err);
+	int fd, ret = instance_state_path(RECORDS, "", path, sizeof(path), err);
 
-	if (ret == 0)
-		ret = instance_write_file(path, "{}\n", 3, err);
-	if (ret == 0)
-		record_remove(name);
-	return ret;
+	if (ret)
+		return ret;
+	/* Without a name: nothing is left of it, whenever we end. */
+	fd = open(path, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
+		return 0; /* a file system that has no such files; the record will tell */
+	if (fd < 0 || write(fd, "{}\n", 3) < 0)
+		ret = -errno;
+	if (fd >= 0)
+		close(fd);
+	if (ret)
+		return error_set(err, ret,
+				 ret == -ENOSPC ? "free some space" : "check its permissions",
+				 "directory '%s': %s", path, error_name(ret));
+	return 0;
 }
 
 int record_write(const char *name, struct json_object *facts, const char *log, size_t log_size,

@@ -16,7 +16,7 @@ struct json_object *record_read(const char *name);
 /* The path of the kept output. */
 int record_log_path(const char *name, char *out, size_t size, struct error *err);
 /* Can a record be written? Tells before the guest runs. */
-int record_check(const char *name, struct error *err);
+int record_check(struct error *err);
 /* Returns whether there was one. */
 int record_remove(const char *name);
 /* Call `visit` with each record. */

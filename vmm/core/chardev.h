@@ -13,7 +13,10 @@
 
 /* All are called on a device's thread with the device's lock held: they must not call back. */
 struct chardev_ops {
-	/* The guest wrote. Takes all of it, now; never blocks. Required. */
+	/*
+	 * The guest wrote. Takes all of it. Does not block, but a backend that has `full` may wait
+	 * a moment for its reader rather than lose output. Required.
+	 */
 	void (*write)(void *arg, const uint8_t *bytes, size_t count);
 	/*
 	 * Optional: is so much unread on the host that the guest should wait? A device that can

@@ -31,6 +31,7 @@ struct console_client {
 	bool announced; /* the end of input */
 	bool late;      /* it had its time; it gets no more until it has caught up */
 	_Atomic bool dead;
+	int write_error; /* -errno that it died of, or 0 */
 	struct console_client *next;
 };
 
@@ -70,6 +71,12 @@ static bool wait_writable(int fd, int timeout_ms)
 	return poll(&p, 1, timeout_ms) == 1;
 }
 
+static void client_fail(struct console_client *client, int code)
+{
+	client->write_error = code;
+	client->dead = true;
+}
+
 /*
  * Write what the client has not got, for `patience_ms` at most. The lock is held. False: more is
  * left. The descriptor may be shared with others, so it is not switched to non-blocking.
@@ -102,7 +109,7 @@ static bool client_write(struct console_client *client, int patience_ms)
 		if (done >= 0)
 			client->position += (uint64_t)done;
 		else if (errno != EINTR && errno != EAGAIN)
-			client->dead = true; /* nobody reads any more */
+			client_fail(client, -errno);
 		else if (!forever)
 			return false;
 	}
@@ -122,10 +129,10 @@ static void client_free(struct console_client *client)
 	free(client);
 }
 
-/* Drop clients that are gone. On the loop, the lock is held. */
-static void clients_reap(struct console *c)
+/* Take out the clients that are gone. On the loop, the lock is held. */
+static struct console_client *clients_reap(struct console *c)
 {
-	struct console_client **link = &c->clients;
+	struct console_client **link = &c->clients, *reaped = NULL;
 
 	while (*link) {
 		struct console_client *client = *link;
@@ -133,10 +140,25 @@ static void clients_reap(struct console *c)
 		if (client->dead) {
 			*link = client->next;
 			c->client_count--;
-			client_free(client);
+			client->next = reaped;
+			reaped = client;
 		} else {
 			link = &client->next;
 		}
+	}
+	return reaped;
+}
+
+/* On the loop, without the lock. */
+static void clients_free(struct console_client *client)
+{
+	while (client) {
+		struct console_client *next = client->next;
+
+		if (client->write_error && client->config.output_failed)
+			client->config.output_failed(client->config.arg, client->write_error);
+		client_free(client);
+		client = next;
 	}
 }
 
@@ -194,16 +216,18 @@ static uint64_t lossless_lag(const struct console *c)
 static void output_run(void *arg)
 {
 	struct console *c = arg;
+	struct console_client *reaped;
 	bool drained;
 
 	pthread_mutex_lock(&c->lock);
 	for (struct console_client *client = c->clients; client; client = client->next)
 		client_watch(client, client->config.out_fd >= 0 && !client_write(client, 0));
-	clients_reap(c);
+	reaped = clients_reap(c);
 	drained = c->stalled && lossless_lag(c) < CONSOLE_KEEP / 4;
 	if (drained)
 		c->stalled = false;
 	pthread_mutex_unlock(&c->lock);
+	clients_free(reaped);
 	if (drained && c->drained)
 		c->drained(c->drained_arg);
 }
@@ -413,14 +437,20 @@ void console_set_drained(struct console *c, void (*drained)(void *arg), void *ar
 	c->drained_arg = arg;
 }
 
-void console_finish(struct console *c)
+int console_finish(struct console *c)
 {
+	int ret = 0;
+
 	pthread_mutex_lock(&c->lock);
 	c->finishing = true;
-	for (struct console_client *client = c->clients; client; client = client->next)
+	for (struct console_client *client = c->clients; client; client = client->next) {
 		if (client->config.out_fd >= 0)
 			client_write(client, PATIENCE_MS);
+		if (client->config.lossless && client->write_error)
+			ret = client->write_error;
+	}
 	pthread_mutex_unlock(&c->lock);
+	return ret;
 }
 
 size_t console_tail(struct console *c, char *out, size_t size)

@@ -31,6 +31,8 @@ struct console_client_config {
 	size_t (*filter)(void *arg, uint8_t *bytes, size_t count);
 	/* Optional: in_fd ended. The client stays for its output unless `owned`. */
 	void (*input_ended)(void *arg);
+	/* Optional: out_fd takes no more, with -errno. The client is gone afterwards. */
+	void (*output_failed)(void *arg, int code);
 	void *arg;
 };
 
@@ -55,9 +57,10 @@ int console_listen(struct console *console, int fd);
 
 /*
  * At the end: from now on lossless clients are waited for as long as it takes, others a second at
- * most. Writes out what they have not got yet.
+ * most. Writes out what they have not got yet. Returns the -errno of a lossless client that could
+ * not be given all of it, or 0.
  */
-void console_finish(struct console *console);
+int console_finish(struct console *console);
 
 /* Copy the last bytes of output, at most `size`. Any thread. */
 size_t console_tail(struct console *console, char *out, size_t size);
