@@ -22,15 +22,22 @@ int block_open(const char *name, const struct block_options *options, struct blo
 	       struct error *err)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(formats); i++) {
+		struct block *block;
 		int ret;
 
 		if (strcmp(formats[i]->name, name) != 0)
 			continue;
-		ret = formats[i]->open(options, out, err);
+		ret = formats[i]->open(options, &block, err);
 		if (ret)
 			return ret;
-		(*out)->format = formats[i];
-		(*out)->path = strdup(options->path); /* NULL does no harm */
+		block->format = formats[i];
+		block->path = strdup(options->path);
+		if (!block->path) {
+			block_close(block);
+			return error_set(err, -ENOMEM, NULL, "disk '%s': out of memory",
+					 options->path);
+		}
+		*out = block;
 		return 0;
 	}
 	return error_set(err, -EINVAL, "use format=raw", "disk '%s': no format is called '%s'",
@@ -94,7 +101,7 @@ void block_sync_failed(struct block *block, int result)
 	if (!atomic_exchange(&block->failed, true))
 		log_error("disk '%s': it failed to sync (%s) and takes no more writes; "
 			  "mend its storage, then start the guest again",
-			  block->path ? block->path : "?", error_name(result));
+			  block->path, error_name(result));
 }
 
 void block_complete(struct block_queue *queue, struct block_request *request, int result)

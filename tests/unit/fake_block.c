@@ -82,6 +82,7 @@ void fake_block_init(struct fake_block *fake, uint64_t size)
 {
 	*fake = (struct fake_block){
 		.block = {.format = &format,
+			  .path = "fake",
 			  .info = {.format = "fake", .size = size, .block_size = BLOCK_SECTOR}},
 	};
 }
