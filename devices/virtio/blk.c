@@ -37,7 +37,7 @@ enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 #define SEGMENT_UNMAP 1u
 
 #define CONFIG_SIZE 60u
-#define QUEUE_SIZE  256u
+#define QUEUE_SIZE  512u
 #define SEG_MAX     (VIRTQUEUE_SIZE_MAX - 2)
 /*
  * Bounds on what one request asks of the host: a reset waits for all that is in flight, and so does
@@ -64,7 +64,8 @@ struct blk_queue {
 	_Atomic bool stop;
 	struct block_queue *block;
 	struct blk_request *free;
-	struct blk_request request[]; /* QUEUE_SIZE; touched only as far as the guest goes deep */
+	unsigned fresh; /* requests from here on were never used, nor their memory touched */
+	struct blk_request request[]; /* QUEUE_SIZE */
 };
 
 struct virtio_blk {
@@ -221,21 +222,37 @@ static void request_begin(struct blk_request *r)
 		request_finish(r, result);
 }
 
+/* A request to use next. There are as many as the ring has entries: a guest that cheats gets NULL.
+ */
+static struct blk_request *request_peek(struct blk_queue *q)
+{
+	if (q->free)
+		return q->free;
+	return q->fresh < q->blk->vdev.queue[q->index].size ? &q->request[q->fresh] : NULL;
+}
+
+static void request_claim(struct blk_queue *q, struct blk_request *r)
+{
+	if (r == q->free)
+		q->free = r->next_free;
+	else
+		q->fresh++;
+	r->queue = q;
+}
+
 static void queue_take(struct blk_queue *q)
 {
 	struct virtio_device *vdev = &q->blk->vdev;
 	struct virtqueue *ring = &vdev->queue[q->index].ring;
 
-	/* As many requests as the ring has entries: only a guest that cheats runs out of them. */
-	while (q->free) {
-		struct blk_request *r = q->free;
+	for (struct blk_request *r = request_peek(q); r; r = request_peek(q)) {
 		int ret = virtqueue_pop(ring, &r->chain);
 
 		if (ret < 0)
 			virtio_broken(vdev, "a malformed request chain");
 		if (ret <= 0)
 			return;
-		q->free = r->next_free;
+		request_claim(q, r);
 		request_begin(r);
 	}
 }
@@ -258,7 +275,7 @@ static void queue_serve(struct blk_queue *q)
 			return;
 		/* Sleep only if no chain came since, and we will be rung for the next one. */
 		/* Without a free request only a completion helps. */
-		idle = stop || !q->free || !virtqueue_listen(&vq->ring);
+		idle = stop || !request_peek(q) || !virtqueue_listen(&vq->ring);
 		ret = block_wait(q->block, vq->kick_fd, idle);
 	}
 	virtio_broken(vdev, "the host's io_uring failed");
@@ -320,11 +337,7 @@ static int queue_start(struct virtio_blk *blk, unsigned index)
 	}
 	atomic_store(&q->stop, false);
 	q->free = NULL;
-	for (unsigned i = blk->vdev.queue[index].size; i-- > 0;) {
-		q->request[i].queue = q;
-		q->request[i].next_free = q->free;
-		q->free = &q->request[i];
-	}
+	q->fresh = 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	ret = -pthread_create(&q->thread, NULL, queue_main, q);

@@ -9,9 +9,9 @@
 
 #include "vmm/core/memory.h"
 
-#define VIRTQUEUE_SIZE_MAX 256
+#define VIRTQUEUE_SIZE_MAX 512
 /* Most pieces of memory that one chain may have, table and ring together. */
-#define VIRTQUEUE_IOV_MAX 258
+#define VIRTQUEUE_IOV_MAX 514
 
 struct virtqueue {
 	struct guest_memory *memory;

@@ -210,7 +210,7 @@ static void configuration(void **state)
 
 	f->vdev->ops->config_read(f->blk, 0, c, sizeof(c));
 	assert_int_equal(le64_get(c), DISK_SECTORS);
-	assert_int_equal(le32_get(c + 12), 254); /* seg_max: with header and status a full ring */
+	assert_int_equal(le32_get(c + 12), 510); /* seg_max: with header and status a full ring */
 	assert_int_equal(le32_get(c + 20), 512);
 	assert_int_equal(le16_get(c + 34), 2); /* queues */
 	assert_int_equal(le32_get(c + 40), 1); /* segments of a discard ... */
