@@ -47,7 +47,7 @@ static int log_enabled(enum log_level level)
 static void log_keep(const char *line)
 {
 	pthread_mutex_lock(&kept.lock);
-	strcpy(kept.line[kept.count++ % LOG_KEPT], line);
+	memcpy(kept.line[kept.count++ % LOG_KEPT], line, strlen(line) + 1);
 	pthread_mutex_unlock(&kept.lock);
 }
 
@@ -60,7 +60,7 @@ bool log_kept(unsigned index, char out[LOG_LINE_MAX])
 	first = kept.count > LOG_KEPT ? kept.count - LOG_KEPT : 0;
 	found = index < kept.count - first;
 	if (found)
-		strcpy(out, kept.line[(first + index) % LOG_KEPT]);
+		memcpy(out, kept.line[(first + index) % LOG_KEPT], LOG_LINE_MAX);
 	pthread_mutex_unlock(&kept.lock);
 	return found;
 }
