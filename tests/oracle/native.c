@@ -1,0 +1,693 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The interpreter against this CPU. Random unprivileged instructions, a few in a row, run natively
+ * in this process (a trap sets all registers, another takes them) and in the interpreter;
+ * registers, flags, memory and faults must be the same. Usage: native [--seed N] [--count N]
+ *.
+ *
+ * Memory is mapped at the same linear addresses on both sides: a page of code, two of data, one of
+ * data that cannot be written, and nothing around them.
+ */
+#include <cpuid.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "vmm/base/bytes.h"
+#include "vmm/base/checked.h"
+#include "vmm/bt/handlers.h"
+#include "vmm/bt/interp.h"
+#include "vmm/bt/native.h"
+
+#define PAGE        4096ull
+#define CODE        0x10000000ull
+#define DATA        0x10010000ull
+#define DATA_PAGES  3u          /* the last one is read-only */
+#define TABLES      0x100000ull /* guest-physical: four tables */
+#define CODE_GPA    0x200000ull
+#define DATA_GPA    0x201000ull
+#define MEMORY      (16ull << 20)
+#define SEQUENCE    4u
+#define REPORTS_MAX 60u
+
+/* Flags that a user sees and that are compared: not TF, not RF, which the kernel plays with. */
+#define FLAGS_SEEN (RFLAGS_ARITHMETIC | RFLAGS_DF | RFLAGS_IF)
+
+struct result {
+	uint64_t gpr[CPU_GPRS], rip, rflags;
+	struct vector_state vector_state;
+	int vector, error; /* of the trap that ended it; 3: it came to its end */
+	uint64_t address;
+};
+
+struct sequence {
+	uint8_t bytes[SEQUENCE * INSN_LENGTH_MAX + 16];
+	unsigned length;
+	uint64_t gpr[CPU_GPRS], rflags;
+	struct vector_state vector;
+};
+
+static struct engine_vm vm;
+static struct engine_vcpu *cpu;
+static uint8_t *guest_code, *guest_data;
+static uint64_t random_state;
+
+static uint64_t random_next(void)
+{
+	uint64_t x = random_state += 0x9e3779b97f4a7c15ull;
+
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
+	return x ^ x >> 31;
+}
+
+/* This CPU. */
+
+static const int greg_of[CPU_GPRS] = {
+	REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+	REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+};
+
+static enum { IDLE, START, RUNNING } phase;
+static const struct sequence *running;
+static struct result native_result;
+static gregset_t home;
+
+/* The vector state in a signal's frame: XSAVE's standard format (SDM vol. 1, 13.4). */
+
+enum { XSAVE_AVX = 2, XSAVE_K = 5, XSAVE_ZMM = 6, XSAVE_HIGH = 7, XSAVE_COMPONENTS };
+
+#define XSAVE_BITS 512 /* offset of the components that are not in their initial state */
+
+static unsigned xsave_offset[XSAVE_COMPONENTS]; /* 0: this host has it not */
+static uint8_t home_vector[CPU_XSAVE_MAX];
+static unsigned vector_size; /* of the area in the frame */
+
+static void xsave_layout(void)
+{
+	unsigned a, c, d;
+
+	for (unsigned i = XSAVE_AVX; i < XSAVE_COMPONENTS; i++) {
+		unsigned size = 0, offset = 0;
+
+		if (__get_cpuid_count(0xd, i, &size, &offset, &c, &d) && size)
+			xsave_offset[i] = offset;
+	}
+	__get_cpuid_count(0xd, 0, &a, &vector_size, &c, &d);
+}
+
+/* Piece `n` of register `reg`: XMM, upper half of YMM, upper half of ZMM; registers from 16 whole.
+ */
+static uint8_t *xsave_piece(uint8_t *area, unsigned reg, unsigned n, unsigned *size,
+			    unsigned *component)
+{
+	static const struct {
+		unsigned component, size;
+	} pieces[] = {{1, 16}, {XSAVE_AVX, 16}, {XSAVE_ZMM, 32}};
+
+	if (reg >= 16) {
+		*component = XSAVE_HIGH;
+		*size = n == 0 ? 64 : 0;
+		return area + xsave_offset[XSAVE_HIGH] + (reg - 16) * 64;
+	}
+	*component = pieces[n].component;
+	*size = pieces[n].size;
+	if (n == 0)
+		return area + 160 + reg * 16;
+	return area + xsave_offset[*component] + reg * *size;
+}
+
+static void frame_vectors(uint8_t *area, struct vector_state *v, bool store)
+{
+	uint64_t bits = le64_get(area + XSAVE_BITS);
+
+	for (unsigned reg = 0; reg < 32; reg++) {
+		unsigned at = 0, size, component;
+
+		for (unsigned n = 0; n < 3; n++, at += size) {
+			uint8_t *piece = xsave_piece(area, reg, n, &size, &component);
+
+			if (component >= XSAVE_AVX && !xsave_offset[component])
+				continue;
+			if (store)
+				memcpy(piece, v->zmm[reg] + at, size);
+			else if (bits >> component & 1)
+				memcpy(v->zmm[reg] + at, piece, size);
+			else
+				memset(v->zmm[reg] + at, 0, size);
+		}
+	}
+	for (unsigned i = 0; i < 8 && xsave_offset[XSAVE_K]; i++) {
+		uint8_t *piece = area + xsave_offset[XSAVE_K] + 8 * i;
+
+		if (store)
+			le64_put(piece, v->k[i]);
+		else
+			v->k[i] = bits >> XSAVE_K & 1 ? le64_get(piece) : 0;
+	}
+}
+
+static void frame_store(uint8_t *area, const struct vector_state *v)
+{
+	frame_vectors(area, (struct vector_state *)v, true);
+	memcpy(area, v->x87, 24);
+	memcpy(area + 32, v->x87 + 32, 128);
+	le32_put(area + 24, v->mxcsr);
+	le64_put(area + XSAVE_BITS,
+		 le64_get(area + XSAVE_BITS) | 7 | (xsave_offset[XSAVE_HIGH] ? 0xe0 : 0));
+}
+
+static void frame_load(uint8_t *area, struct vector_state *v)
+{
+	frame_vectors(area, v, false);
+	memcpy(v->x87, area, 160);
+	v->mxcsr = le32_get(area + 24);
+	if (!(le64_get(area + XSAVE_BITS) & 1)) {
+		memset(v->x87, 0, 24);
+		le16_put(v->x87, 0x37f);
+		memset(v->x87 + 32, 0, 128);
+	}
+}
+
+static void on_trap(int signal, siginfo_t *info, void *context)
+{
+	ucontext_t *uc = context;
+	greg_t *g = uc->uc_mcontext.gregs;
+
+	(void)info;
+	if (phase == START) {
+		memcpy(home, g, sizeof(home));
+		memcpy(home_vector, uc->uc_mcontext.fpregs, vector_size);
+		frame_store((uint8_t *)uc->uc_mcontext.fpregs, &running->vector);
+		for (unsigned i = 0; i < CPU_GPRS; i++)
+			g[greg_of[i]] = (greg_t)running->gpr[i];
+		g[REG_RIP] = (greg_t)CODE;
+		g[REG_EFL] = (greg_t)running->rflags;
+		phase = RUNNING;
+		return;
+	}
+	if ((signal == SIGFPE || signal == SIGILL) && phase == IDLE)
+		native_fault(uc);
+	if (phase != RUNNING) {
+		fprintf(stderr, "native: signal %d by itself\n", signal);
+		_exit(2);
+	}
+	for (unsigned i = 0; i < CPU_GPRS; i++)
+		native_result.gpr[i] = (uint64_t)g[greg_of[i]];
+	native_result.rip = (uint64_t)g[REG_RIP];
+	native_result.rflags = (uint64_t)g[REG_EFL];
+	native_result.vector = (int)g[REG_TRAPNO];
+	native_result.error = (int)g[REG_ERR];
+	native_result.address = (uint64_t)g[REG_CR2];
+	frame_load((uint8_t *)uc->uc_mcontext.fpregs, &native_result.vector_state);
+	memcpy(g, home, sizeof(home));
+	memcpy(uc->uc_mcontext.fpregs, home_vector, vector_size);
+	phase = IDLE;
+}
+
+static void native_setup(void)
+{
+	static uint8_t stack[65536];
+	stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction action = {.sa_sigaction = on_trap,
+				   .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+	static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+
+	xsave_layout();
+	sigaltstack(&alternate, NULL);
+	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaction(signals[i], &action, NULL);
+	if (mmap((void *)CODE, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED ||
+	    mmap((void *)DATA, DATA_PAGES * PAGE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED) {
+		perror("native: mmap");
+		exit(2);
+	}
+}
+
+static void native_run(const struct sequence *s)
+{
+	running = s;
+	phase = START;
+	__asm__ volatile("int3" : : : "memory");
+}
+
+/* The interpreter. */
+
+static void table_entry(uint64_t table, unsigned index, uint64_t value)
+{
+	memory_write(vm.config.memory, table + 8 * index, &value, 8);
+}
+
+static uint64_t host_xcr0(void)
+{
+	uint32_t low, high;
+
+	__asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return (uint64_t)high << 32 | low;
+}
+
+static void guest_setup(void)
+{
+	struct error err = {0};
+	uint64_t present = 7 | 1ull << 63;
+
+	if (memory_create(MEMORY, &vm.config.memory, &err)) {
+		error_print(&err, -1);
+		exit(2);
+	}
+	cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63ul);
+	memset(cpu, 0, sizeof(*cpu));
+	if (native_create(&cpu->native)) {
+		fprintf(stderr, "native: no memory for stubs\n");
+		exit(2);
+	}
+	cpu->vector.mxcsr = 0x1f80;
+	le16_put(cpu->vector.x87, 0x37f);
+	le32_put(cpu->vector.x87 + 24, 0x1f80);
+	cpu->vm = &vm;
+	for (unsigned i = 0; i < INSN_CACHE; i++)
+		cpu->cache[i].gpa = INSN_CACHE_NONE;
+	/* Four levels; code and data are below one gigabyte, in two tables of the last level. */
+	table_entry(TABLES, 0, (TABLES + PAGE) | 7);
+	table_entry(TABLES + PAGE, 0, (TABLES + 2 * PAGE) | 7);
+	table_entry(TABLES + 2 * PAGE, CODE >> 21, (TABLES + 3 * PAGE) | 7);
+	table_entry(TABLES + 3 * PAGE, CODE >> 12 & 511, CODE_GPA | 7);
+	for (unsigned i = 0; i < DATA_PAGES; i++)
+		table_entry(TABLES + 3 * PAGE, (DATA >> 12 & 511) + i,
+			    (DATA_GPA + i * PAGE) |
+				    (i + 1 < DATA_PAGES ? present : present & ~2ull));
+	guest_code = memory_at_write(vm.config.memory, CODE_GPA, PAGE);
+	guest_data = memory_at_write(vm.config.memory, DATA_GPA, DATA_PAGES * PAGE);
+	cpu->cr0 = CR0_PE | CR0_PG | CR0_NE | CR0_WP;
+	cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+	cpu->xcr0 = host_xcr0();
+	cpu->cr3 = TABLES;
+	cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
+	cpu->segment[CPU_CS] = (struct cpu_segment){
+		.selector = 0x33, .limit = ~0u, .type = 11, .s = 1, .dpl = 3, .present = 1, .l = 1};
+	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
+		if (i != CPU_CS)
+			cpu->segment[i] = (struct cpu_segment){.selector = i == CPU_SS ? 0x2b : 0,
+							       .limit = ~0u,
+							       .type = 3,
+							       .s = 1,
+							       .dpl = 3,
+							       .present = 1,
+							       .db = 1};
+	cpu->rflags = RFLAGS_ONE;
+	cpu_mode_update(cpu);
+	tlb_flush(cpu, true);
+}
+
+static void guest_run(const struct sequence *s, struct result *out)
+{
+	memcpy(cpu->gpr, s->gpr, sizeof(cpu->gpr));
+	cpu->vector = s->vector;
+	cpu->rip = CODE;
+	cpu->rflags = s->rflags;
+	/* A repetition may take many turns; a loop may not. */
+	if (interp_run(cpu, 100000)) {
+		out->vector = -1;
+	} else {
+		out->vector = cpu->fault.vector;
+		out->error = cpu->fault.error == NO_ERROR_CODE ? 0 : cpu->fault.error;
+		out->address = cpu->fault.address;
+	}
+	memcpy(out->gpr, cpu->gpr, sizeof(out->gpr));
+	out->rip = cpu->rip;
+	out->rflags = cpu->rflags;
+	out->vector_state = cpu->vector;
+}
+
+/* Sequences. */
+
+/* What a user may do and what has one answer. */
+static bool is_wanted(const struct insn *insn)
+{
+	static const uint16_t unwanted[] = {
+		INSN_INT, INSN_INT3, INSN_INTO, INSN_INT1, INSN_POPF, INSN_PUSHF, INSN_LFENCE,
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(unwanted); i++)
+		if (insn->opcode->id == unwanted[i])
+			return false;
+	/* AMD's CPUs cut RIP to 16 bits there, Intel's and we do not. */
+	if (insn->opcode->attributes & A_F64 && insn->size_prefix)
+		return false;
+	/* And take the condition of LOOPcc from a prefix F2 or F3. */
+	if (insn->repeat && (insn->opcode->id == INSN_LOOPE || insn->opcode->id == INSN_LOOPNE))
+		return false;
+	/* FS is the C library's. */
+	if (insn->segment == CPU_FS || insn->segment == CPU_GS)
+		return false;
+	return interp_has(insn->opcode->id);
+}
+
+/* Displacements that reach the data; branches that stay among the traps behind the sequence. */
+static void tame(uint8_t *bytes, const struct insn *insn, uint64_t rip)
+{
+	uint64_t r = random_next();
+
+	if (insn->displacement_bytes >= 4 && insn->memory.base == INSN_RIP) {
+		uint64_t target = DATA + r % (DATA_PAGES * PAGE);
+
+		le32_put(bytes + insn->displacement_at, (uint32_t)(target - rip - insn->length));
+	} else if (insn->displacement_bytes == 4 && insn->memory.base == INSN_NO_REGISTER &&
+		   insn->memory.index == INSN_NO_REGISTER) {
+		le32_put(bytes + insn->displacement_at, (uint32_t)(DATA + r % (DATA_PAGES * PAGE)));
+	} else if (insn->displacement_bytes == 4) {
+		le32_put(bytes + insn->displacement_at, (uint32_t)(int32_t)(int8_t)r);
+	} else if (insn->displacement_bytes == 8) {
+		le64_put(bytes + insn->displacement_at, DATA + r % (DATA_PAGES * PAGE));
+	}
+	if (insn->operand[0].kind == OPERAND_RELATIVE)
+		le_put(bytes + insn->immediate_at, insn->operand[0].size, r % 8);
+}
+
+static void random_bytes(uint8_t bytes[16])
+{
+	static const uint8_t prefixes[] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x3e, 0x40, 0x48,
+					   0x41, 0x44, 0x4f, 0x49, 0x4c, 0x66, 0x48, 0x48};
+	uint64_t a = random_next(), b = random_next(), how = random_next();
+	unsigned at = 0;
+
+	memcpy(bytes, &a, 8);
+	memcpy(bytes + 8, &b, 8);
+	while ((how & 1) && at < 3) {
+		bytes[at++] = prefixes[how >> 1 & 15];
+		how >>= 5;
+	}
+	switch (how >> 1 & 15) {
+	case 0:
+	case 1:
+	case 4:
+	case 5:
+		bytes[at] = 0x0f;
+		break;
+	case 6:
+		bytes[0] = how & 32 ? 0xc4 : 0xc5;
+		if (how & 32)
+			bytes[1] = (bytes[1] & 0xe0) | (1 + (how >> 6) % 3);
+		if (how & 0x100)
+			bytes[how & 32 ? 2 : 1] |= 0x78;
+		break;
+	case 7:
+	case 8:
+		bytes[0] = 0x62;
+		bytes[1] = (bytes[1] & 0xf0) | (1 + (how >> 6) % 3);
+		bytes[2] |= 4;
+		if (how & 0x100)
+			bytes[2] |= 0x78;
+		if (how & 0x200)
+			bytes[3] |= 8;
+		break;
+	case 2:
+		bytes[at] = 0x0f;
+		bytes[at + 1] = how & 16 ? 0x38 : 0x3a;
+		break;
+	case 3:
+		bytes[at] = 0xc4;
+		bytes[at + 1] = (bytes[at + 1] & 0xe0) | (2 + (how >> 4 & 1));
+		bytes[at + 2] &= 0xfb;
+		bytes[at + 3] = 0xf0 | (bytes[at + 3] & 7);
+		break;
+	default:
+		break;
+	}
+}
+
+static uint64_t random_value(void)
+{
+	static const uint64_t odd[] = {0,          1,          ~0ull,  1ull << 63, ~(1ull << 63),
+				       0x80000000, 0x7fffffff, 0x8000, 0x7fff,     0x80,
+				       0x7f,       0xffffffff};
+	uint64_t r = random_next();
+
+	switch (r & 7) {
+	case 0:
+		return random_next();
+	case 1:
+		return odd[(r >> 8) % ARRAY_SIZE(odd)];
+	case 2:
+		return (r >> 8) % 256;
+	default: {
+		/* In the data, mostly about its pages' borders. */
+		uint64_t border = DATA + (1 + (r >> 8) % DATA_PAGES) * PAGE;
+
+		return r & 8 ? border - 32 + (r >> 16) % 64
+			     : DATA + (r >> 16) % (DATA_PAGES * PAGE);
+	}
+	}
+}
+
+/* Numbers that a vector unit finds hard, and others. */
+static void random_vectors(struct vector_state *v)
+{
+	static const uint64_t odd[] = {
+		0,
+		1,
+		0x3ff0000000000000,
+		0xbff0000000000000,
+		0x7ff0000000000000,
+		0xfff8000000000000,
+		0x7ff0000000000001,
+		0x000fffffffffffff,
+		0x3f8000003f800000,
+		0x7f8000017fc00000,
+		0x0000000100800000,
+		0xff7fffff80000000,
+		~0ull,
+		0x0123456789abcdef,
+		0x4059000000000000,
+		0x41dfffffffc00000,
+	};
+
+	for (unsigned i = 0; i < 32 * 8; i++) {
+		uint64_t r = random_next();
+
+		le64_put(v->zmm[i / 8] + i % 8 * 8, r & 3 ? odd[(r >> 8) % ARRAY_SIZE(odd)] : r);
+	}
+	for (unsigned i = 0; i < 8; i++)
+		v->k[i] = random_next();
+	/* Rounding and denormals at random, exceptions mostly masked. */
+	v->mxcsr = (uint32_t)random_next() & 0xffff;
+	if (random_next() & 7)
+		v->mxcsr |= 0x1f80;
+	memset(v->x87, 0, sizeof(v->x87));
+	le16_put(v->x87, (uint16_t)((random_next() & 0xf00) | 0x7f));
+	le16_put(v->x87 + 2, (uint16_t)(random_next() & 0x7f7f));
+	v->x87[4] = (uint8_t)random_next();
+	le32_put(v->x87 + 24, 0x1f80);
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t r = random_next();
+
+		le64_put(v->x87 + 32 + 16 * i,
+			 r & 3 ? r | 1ull << 63 : odd[(r >> 8) % ARRAY_SIZE(odd)]);
+		le16_put(v->x87 + 40 + 16 * i,
+			 (uint16_t)(r & 4 ? 0x3fff + (r >> 32 & 63) - 32 : r >> 40));
+	}
+}
+
+static void make(struct sequence *s)
+{
+	unsigned wanted = 1 + random_next() % SEQUENCE;
+	uint64_t flags = random_next();
+
+	s->length = 0;
+	for (unsigned n = 0; n < wanted;) {
+		uint8_t *at = s->bytes + s->length;
+		struct insn insn;
+
+		random_bytes(at);
+		if (decode(at, INSN_LENGTH_MAX, DECODE_64, &insn) || !is_wanted(&insn))
+			continue;
+		tame(at, &insn, CODE + s->length);
+		s->length += insn.length;
+		n++;
+		if (insn.operand[0].kind == OPERAND_RELATIVE)
+			break; /* whatever is behind it is a trap */
+	}
+	random_vectors(&s->vector);
+	memset(s->bytes + s->length, 0xcc, sizeof(s->bytes) - s->length);
+	for (unsigned i = 0; i < CPU_GPRS; i++)
+		s->gpr[i] = random_value();
+	/* Repetitions that end. */
+	if (flags & 1ull << 40)
+		s->gpr[CPU_RCX] %= 64;
+	else
+		s->gpr[CPU_RCX] %= 1u << 14;
+	s->rflags = (flags & (RFLAGS_ARITHMETIC | RFLAGS_DF)) | RFLAGS_IF | RFLAGS_ONE;
+	if (flags & 1ull << 41)
+		s->rflags &= ~(uint64_t)RFLAGS_DF;
+}
+
+/* Not where x87's last instruction and its operand were. */
+static bool same_vectors(const struct vector_state *a, const struct vector_state *b)
+{
+	return memcmp(a->zmm, b->zmm, sizeof(a->zmm)) == 0 &&
+	       memcmp(a->k, b->k, sizeof(a->k)) == 0 && a->mxcsr == b->mxcsr &&
+	       memcmp(a->x87, b->x87, 5) == 0 && memcmp(a->x87 + 32, b->x87 + 32, 128) == 0;
+}
+
+static bool same(const struct result *a, const struct result *b)
+{
+	if (!same_vectors(&a->vector_state, &b->vector_state))
+		return false;
+	if (a->vector != b->vector || a->rip != b->rip || (a->rflags ^ b->rflags) & FLAGS_SEEN ||
+	    memcmp(a->gpr, b->gpr, sizeof(a->gpr)) != 0)
+		return false;
+	if (a->vector == EXCEPTION_PF) {
+		/* In the upper half, and right below it, there is the host's kernel. */
+		int host = a->address >= 0x7ffffffff000 ? (int)FAULT_PRESENT : 0;
+
+		return a->address == b->address && (a->error | host) == (b->error | host);
+	}
+	return a->vector < EXCEPTION_TS || a->vector > EXCEPTION_GP || a->error == b->error;
+}
+
+static void print_result(const char *who, const struct result *r)
+{
+	printf("  %s: vector %d error %x address %" PRIx64 " rip %" PRIx64 " rflags %" PRIx64
+	       "\n   ",
+	       who, r->vector, (unsigned)r->error, r->address, r->rip, r->rflags & FLAGS_SEEN);
+	for (unsigned i = 0; i < CPU_GPRS; i++)
+		printf(" %" PRIx64, r->gpr[i]);
+	printf("\n");
+}
+
+static void print_vectors(const struct vector_state *before, const struct vector_state *a,
+			  const struct vector_state *b)
+{
+	for (unsigned i = 0; i < 32; i++) {
+		if (memcmp(a->zmm[i], b->zmm[i], 64) == 0)
+			continue;
+		printf("  zmm%u:", i);
+		for (unsigned j = 0; j < 8; j++)
+			printf(" %016" PRIx64, le64_get(before->zmm[i] + 8 * j));
+		printf("\n  native:");
+		for (unsigned j = 0; j < 8; j++)
+			printf(" %016" PRIx64, le64_get(a->zmm[i] + 8 * j));
+		printf("\n  lodge: ");
+		for (unsigned j = 0; j < 8; j++)
+			printf(" %016" PRIx64, le64_get(b->zmm[i] + 8 * j));
+		printf("\n");
+	}
+	for (unsigned i = 0; i < 8; i++)
+		if (a->k[i] != b->k[i])
+			printf("  k%u: native %" PRIx64 ", lodge %" PRIx64 "\n", i, a->k[i],
+			       b->k[i]);
+	if (a->mxcsr != b->mxcsr)
+		printf("  mxcsr: native %x, lodge %x\n", a->mxcsr, b->mxcsr);
+	for (unsigned i = 0; i < 160; i++)
+		if (a->x87[i] != b->x87[i] && (i < 5 || i >= 32))
+			printf("  x87[%u]: before %02x, native %02x, lodge %02x\n", i,
+			       before->x87[i], a->x87[i], b->x87[i]);
+}
+
+static void print_difference(uint64_t number, const struct sequence *s, const struct result *guest)
+{
+	struct result before = {.rip = CODE, .rflags = s->rflags};
+
+	memcpy(before.gpr, s->gpr, sizeof(before.gpr));
+	printf("case %" PRIu64 ":", number);
+	for (unsigned i = 0; i < s->length; i++)
+		printf(" %02x", s->bytes[i]);
+	printf("\n");
+	print_result("before", &before);
+	print_result("native", &native_result);
+	print_result("lodge ", guest);
+	print_vectors(&s->vector, &native_result.vector_state, &guest->vector_state);
+	for (uint64_t i = 0; i < DATA_PAGES * PAGE; i++)
+		if (((uint8_t *)DATA)[i] != guest_data[i]) {
+			printf("  memory at %llx: native %02x, lodge %02x\n", DATA + i,
+			       ((uint8_t *)DATA)[i], guest_data[i]);
+			break;
+		}
+}
+
+/* Both sides have the same data again. */
+static void data_fill(void)
+{
+	mprotect((void *)DATA, DATA_PAGES * PAGE, PROT_READ | PROT_WRITE);
+	for (uint64_t i = 0; i < DATA_PAGES * PAGE; i += 8) {
+		uint64_t value = random_value();
+
+		memcpy((uint8_t *)DATA + i, &value, 8);
+	}
+	memcpy(guest_data, (void *)DATA, DATA_PAGES * PAGE);
+	mprotect((void *)(DATA + (DATA_PAGES - 1) * PAGE), PAGE, PROT_READ);
+}
+
+static uint8_t code_at(uint64_t rip)
+{
+	return rip - CODE < PAGE ? guest_code[rip - CODE] : 0;
+}
+
+/* A return into the middle of an instruction met one that is not wanted. */
+static bool is_stray(uint64_t rip)
+{
+	struct insn insn;
+
+	return rip - CODE < PAGE - INSN_LENGTH_MAX &&
+	       decode(guest_code + (rip - CODE), INSN_LENGTH_MAX, DECODE_64, &insn) == 0 &&
+	       !is_wanted(&insn);
+}
+
+static bool run_case(uint64_t number, bool report)
+{
+	struct result guest = {0};
+	struct sequence s;
+	bool equal;
+
+	make(&s);
+	memcpy((void *)CODE, s.bytes, sizeof(s.bytes));
+	memcpy(guest_code, s.bytes, sizeof(s.bytes));
+	native_run(&s);
+	guest_run(&s, &guest);
+	/* The end of the sequence: INT3 traps behind itself, the interpreter stops before it. */
+	if (guest.vector == EXCEPTION_UD && code_at(guest.rip) == 0xcc) {
+		guest.vector = EXCEPTION_BP;
+		guest.rip++;
+	} else if (guest.vector == EXCEPTION_UD && is_stray(guest.rip)) {
+		data_fill();
+		return true;
+	}
+	equal = same(&native_result, &guest) &&
+		memcmp((void *)DATA, guest_data, DATA_PAGES * PAGE) == 0;
+	if (!equal && report)
+		print_difference(number, &s, &guest);
+	if (!equal)
+		data_fill();
+	return equal;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t count = 100000, seed = (uint64_t)time(NULL), different = 0;
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--seed") == 0)
+			seed = strtoull(argv[i + 1], NULL, 0);
+		else if (strcmp(argv[i], "--count") == 0)
+			count = strtoull(argv[i + 1], NULL, 0);
+	}
+	native_setup();
+	guest_setup();
+	data_fill();
+	for (uint64_t i = 0; i < count; i++) {
+		random_state = seed + i * 0x632be59bd9b4e019ull;
+		if (!run_case(i, different < REPORTS_MAX))
+			different++;
+	}
+	printf("seed %" PRIu64 ": %" PRIu64 " sequences, %" PRIu64 " different\n", seed, count,
+	       different);
+	return different ? 1 : 0;
+}

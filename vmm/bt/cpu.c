@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* What follows from a vCPU's registers, and the way out of an instruction that faults. */
+#include "vmm/bt/bt_impl.h"
+
+_Noreturn void cpu_fault(struct engine_vcpu *cpu, enum exception vector, int32_t error)
+{
+	cpu->fault = (struct fault){.vector = (uint8_t)vector, .error = error};
+	siglongjmp(cpu->escape, 1);
+}
+
+_Noreturn void cpu_page_fault(struct engine_vcpu *cpu, uint64_t address, uint32_t error)
+{
+	cpu->fault =
+		(struct fault){.vector = EXCEPTION_PF, .error = (int32_t)error, .address = address};
+	siglongjmp(cpu->escape, 1);
+}
+
+void cpu_mode_update(struct engine_vcpu *cpu)
+{
+	const struct cpu_segment *cs = &cpu->segment[CPU_CS], *ss = &cpu->segment[CPU_SS];
+
+	cpu->long_mode = cpu->efer & EFER_LMA;
+	if (!(cpu->cr0 & CR0_PE)) {
+		cpu->cpl = 0;
+		cpu->mode = DECODE_16;
+	} else if (cpu->rflags & RFLAGS_VM) {
+		cpu->cpl = 3;
+		cpu->mode = DECODE_16;
+	} else {
+		cpu->cpl = ss->dpl;
+		cpu->mode = cpu->long_mode && cs->l ? DECODE_64 : cs->db ? DECODE_32 : DECODE_16;
+	}
+	cpu->stack_size = cpu->mode == DECODE_64 ? 8 : ss->db ? 4 : 2;
+	if (cpu->cpl == 3)
+		cpu->tlb_mode = TLB_USER;
+	else
+		cpu->tlb_mode = cpu->rflags & RFLAGS_AC ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+}

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Paging: a walk of the guest's page tables where the soft TLB knows nothing, with accessed and
+ * dirty bits, permissions and error codes as AMD64 vol. 2, chapter 5, and SDM vol. 3, chapter 4
+ * have them.
+ *
+ * The TLB has an array for each kind of access and each privilege, so a hit needs no check but that
+ * of the tag. A tag is the page and a context in its low bits; loading CR3 takes a new context, and
+ * global pages have a context of their own. Only memory is in the TLB; a device is reached by the
+ * walk each time.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "vmm/base/bytes.h"
+#include "vmm/bt/bt_impl.h"
+
+#define PAGE_MASK 4095ull
+
+#define PTE_PRESENT  1ull
+#define PTE_WRITE    2ull
+#define PTE_USER     4ull
+#define PTE_ACCESSED 0x20ull
+#define PTE_DIRTY    0x40ull
+#define PTE_LARGE    0x80ull
+#define PTE_GLOBAL   0x100ull
+#define PTE_NX       (1ull << 63)
+#define PTE_ADDRESS  0x000ffffffffff000ull
+
+#define ADDRESS_BITS 46 /* physical; bits above are reserved in page tables */
+#define PTE_RESERVED (PTE_ADDRESS & ~((1ull << ADDRESS_BITS) - 1))
+
+/* A walk's result. */
+struct page {
+	uint64_t gpa;  /* of the byte that was asked for */
+	uint64_t size; /* of the page */
+	bool writable, user, executable, global;
+};
+
+struct walk {
+	struct engine_vcpu *cpu;
+	uint64_t linear;
+	enum tlb_access access;
+	bool user;     /* the access is a user's */
+	bool override; /* a supervisor may touch user pages: no SMAP, or AC */
+	uint64_t entry_gpa[4], entry[4];
+	unsigned levels, wide; /* how many were read; bytes of an entry */
+};
+
+/* Entries. */
+
+static uint64_t entry_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned wide)
+{
+	const void *at = memory_at(cpu->vm->config.memory, gpa, wide);
+
+	/* No memory there: what a bus without a device gives, and that has reserved bits set. */
+	if (!at)
+		return ~0ull;
+	if (wide == 4)
+		return atomic_load_explicit((_Atomic uint32_t *)at, memory_order_acquire);
+	return atomic_load_explicit((_Atomic uint64_t *)at, memory_order_acquire);
+}
+
+/* Set bits in an entry if it is still what was read. False: it changed, walk again. */
+static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
+{
+	void *at = memory_at_write(w->cpu->vm->config.memory, w->entry_gpa[level], w->wide);
+	uint64_t old64 = w->entry[level];
+	uint32_t old32 = (uint32_t)old64;
+
+	if (!at || (w->entry[level] & bits) == bits)
+		return true;
+	if (w->wide == 4)
+		return atomic_compare_exchange_strong((_Atomic uint32_t *)at, &old32,
+						      old32 | (uint32_t)bits);
+	return atomic_compare_exchange_strong((_Atomic uint64_t *)at, &old64, old64 | bits);
+}
+
+static bool has_nx(const struct engine_vcpu *cpu)
+{
+	return cpu->efer & EFER_NXE && cpu->cr4 & CR4_PAE;
+}
+
+_Noreturn static void walk_fault(struct walk *w, uint32_t error)
+{
+	const struct engine_vcpu *cpu = w->cpu;
+
+	if (w->access == TLB_WRITE)
+		error |= FAULT_WRITE;
+	if (w->user)
+		error |= FAULT_USER;
+	if (w->access == TLB_FETCH && (has_nx(cpu) || cpu->cr4 & CR4_SMEP))
+		error |= FAULT_FETCH;
+	cpu_page_fault(w->cpu, w->linear, error);
+}
+
+/* One level down: read the entry at `gpa`, check it, gather its permissions. */
+static uint64_t walk_entry(struct walk *w, uint64_t gpa, uint64_t reserved, struct page *page)
+{
+	uint64_t entry = entry_read(w->cpu, gpa, w->wide);
+
+	if (!(entry & PTE_PRESENT))
+		walk_fault(w, 0);
+	if (!has_nx(w->cpu) && w->wide == 8)
+		reserved |= PTE_NX;
+	if (entry & reserved)
+		walk_fault(w, FAULT_PRESENT | FAULT_RESERVED);
+	w->entry_gpa[w->levels] = gpa;
+	w->entry[w->levels++] = entry;
+	page->writable &= !!(entry & PTE_WRITE);
+	page->user &= !!(entry & PTE_USER);
+	page->executable &= w->wide == 4 || !(entry & PTE_NX);
+	return entry;
+}
+
+static void page_found(const struct walk *w, uint64_t entry, uint64_t base, uint64_t size,
+		       struct page *page)
+{
+	page->size = size;
+	page->gpa = base + (w->linear & (size - 1));
+	page->global = entry & PTE_GLOBAL && w->cpu->cr4 & CR4_PGE;
+}
+
+/* 32-bit paging: SDM vol. 3, 4.3. */
+static void walk_2_levels(struct walk *w, struct page *page)
+{
+	uint64_t table = w->cpu->cr3 & 0xfffff000;
+	uint64_t entry;
+
+	w->wide = 4;
+	entry = walk_entry(w, table + (w->linear >> 22 & 1023) * 4, 0, page);
+	if (entry & PTE_LARGE && w->cpu->cr4 & CR4_PSE) {
+		/* PSE-36: bits 13 to 20 are bits 32 to 39 of the address; 21 is reserved. */
+		if (entry & 1u << 21)
+			walk_fault(w, FAULT_PRESENT | FAULT_RESERVED);
+		page_found(w, entry, (entry & 0xffc00000) | (entry >> 13 & 0xff) << 32, 4u << 20,
+			   page);
+		return;
+	}
+	entry = walk_entry(w, (entry & 0xfffff000) + (w->linear >> 12 & 1023) * 4, 0, page);
+	page_found(w, entry, entry & 0xfffff000, 4096, page);
+}
+
+/* From level 1 (512 entries a table) down; `table` is the first. */
+static void walk_9_bits(struct walk *w, uint64_t table, unsigned level, uint64_t high_reserved,
+			struct page *page)
+{
+	for (;; level--) {
+		unsigned shift = 12 + 9 * level;
+		uint64_t reserved = PTE_RESERVED | high_reserved, size = 1ull << shift;
+		uint64_t gpa = table + (w->linear >> shift & 511) * 8, entry;
+
+		if (level == 3)
+			reserved |= PTE_LARGE;
+		entry = walk_entry(w, gpa, reserved, page);
+		if (level == 0 || (level < 3 && entry & PTE_LARGE)) {
+			/* Bit 12 of a large page is PAT; those above, up to its size, are reserved.
+			 */
+			if (level && entry & (size - 1) & PTE_ADDRESS & ~(1ull << 12))
+				walk_fault(w, FAULT_PRESENT | FAULT_RESERVED);
+			page_found(w, entry, entry & PTE_ADDRESS & ~(size - 1), size, page);
+			return;
+		}
+		table = entry & PTE_ADDRESS;
+	}
+}
+
+static void walk_pae(struct walk *w, struct page *page)
+{
+	uint64_t entry = w->cpu->pdpte[w->linear >> 30 & 3];
+
+	w->wide = 8;
+	if (!(entry & PTE_PRESENT))
+		walk_fault(w, 0);
+	/* Bits 62 to 52 are reserved outside long mode. */
+	walk_9_bits(w, entry & PTE_ADDRESS, 1, 0x7ff0000000000000ull, page);
+}
+
+/* May the access be? SDM vol. 3, 4.6. */
+static void permissions_check(struct walk *w, const struct page *page)
+{
+	const struct engine_vcpu *cpu = w->cpu;
+	bool ok = true;
+
+	if (w->user)
+		ok = page->user && (w->access != TLB_WRITE || page->writable);
+	else if (w->access == TLB_FETCH)
+		ok = !(page->user && cpu->cr4 & CR4_SMEP);
+	else
+		ok = (!page->user || w->override) &&
+		     (w->access != TLB_WRITE || page->writable || !(cpu->cr0 & CR0_WP));
+	if (w->access == TLB_FETCH && !page->executable)
+		ok = false;
+	if (!ok)
+		walk_fault(w, FAULT_PRESENT);
+}
+
+static bool marks_set(struct walk *w)
+{
+	for (unsigned i = 0; i < w->levels; i++) {
+		uint64_t bits = PTE_ACCESSED;
+
+		if (i + 1 == w->levels && w->access == TLB_WRITE)
+			bits |= PTE_DIRTY;
+		if (!entry_mark(w, i, bits))
+			return false;
+	}
+	return true;
+}
+
+/* Where `linear` is, or a page fault. */
+static void translate(struct engine_vcpu *cpu, uint64_t linear, enum tlb_access access,
+		      enum tlb_mode mode, struct page *page)
+{
+	struct walk w = {.cpu = cpu,
+			 .linear = linear,
+			 .access = access,
+			 .user = mode == TLB_USER,
+			 .override = mode == TLB_SUPERVISOR_AC || !(cpu->cr4 & CR4_SMAP)};
+
+	do {
+		*page = (struct page){.writable = true, .user = true, .executable = true};
+		w.levels = 0;
+		if (!(cpu->cr0 & CR0_PG)) {
+			page->gpa = linear & 0xffffffff;
+			page->size = 4096;
+			return;
+		}
+		if (!(cpu->cr4 & CR4_PAE)) {
+			walk_2_levels(&w, page);
+		} else if (!cpu->long_mode) {
+			walk_pae(&w, page);
+		} else {
+			w.wide = 8;
+			walk_9_bits(&w, cpu->cr3 & PTE_ADDRESS, 3, 0, page);
+		}
+		permissions_check(&w, page);
+	} while (!marks_set(&w));
+}
+
+/* The TLB. */
+
+static struct tlb_entry *tlb_slot(struct engine_vcpu *cpu, uint64_t linear, enum tlb_access access,
+				  enum tlb_mode mode)
+{
+	return &cpu->tlb.entry[mode][access][(linear >> 12) % TLB_ENTRIES];
+}
+
+static bool tlb_hit(const struct engine_vcpu *cpu, const struct tlb_entry *entry, uint64_t linear)
+{
+	uint64_t page = linear & ~PAGE_MASK;
+
+	return entry->tag == (page | cpu->tlb.context) || entry->tag == (page | TLB_GLOBAL);
+}
+
+static void large_note(struct tlb *tlb, uint64_t linear, uint64_t size)
+{
+	unsigned half = linear >> 63;
+	uint64_t low = linear & ~(size - 1);
+
+	if (low < tlb->large_low[half])
+		tlb->large_low[half] = low;
+	if (low + size - 1 > tlb->large_high[half])
+		tlb->large_high[half] = low + size - 1;
+}
+
+static void large_forget(struct tlb *tlb)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		tlb->large_low[i] = ~0ull;
+		tlb->large_high[i] = 0;
+	}
+}
+
+void tlb_flush(struct engine_vcpu *cpu, bool global)
+{
+	struct tlb *tlb = &cpu->tlb;
+
+	if (!global && tlb->context && tlb->context < TLB_CONTEXT) {
+		tlb->context++;
+		return;
+	}
+	for (unsigned i = 0; i < TLB_MODES * TLB_ACCESSES * TLB_ENTRIES; i++)
+		tlb->entry[i / TLB_ENTRIES / TLB_ACCESSES][i / TLB_ENTRIES % TLB_ACCESSES]
+			  [i % TLB_ENTRIES]
+				  .tag = TLB_NOTHING;
+	tlb->context = 1;
+	large_forget(tlb);
+}
+
+void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
+{
+	struct tlb *tlb = &cpu->tlb;
+	unsigned half = address >> 63;
+
+	if (address >= tlb->large_low[half] && address <= tlb->large_high[half]) {
+		tlb_flush(cpu, true);
+		return;
+	}
+	for (unsigned mode = 0; mode < TLB_MODES; mode++)
+		for (unsigned access = 0; access < TLB_ACCESSES; access++) {
+			struct tlb_entry *e = tlb_slot(cpu, address, access, mode);
+
+			if (tlb_hit(cpu, e, address))
+				e->tag = TLB_NOTHING;
+		}
+}
+
+/* The host page of `linear`, by the TLB or by a walk. NULL: no memory, *gpa says where. */
+static uint8_t *page_host(struct engine_vcpu *cpu, uint64_t linear, enum tlb_access access,
+			  enum tlb_mode mode, uint64_t *gpa)
+{
+	struct tlb_entry *entry = tlb_slot(cpu, linear, access, mode);
+	struct page page;
+	uint8_t *host;
+
+	if (tlb_hit(cpu, entry, linear)) {
+		*gpa = entry->gpa | (linear & PAGE_MASK);
+		return entry->host;
+	}
+	translate(cpu, linear, access, mode, &page);
+	*gpa = page.gpa;
+	host = access == TLB_WRITE
+		       ? memory_at_write(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096)
+		       : (void *)memory_at(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096);
+	if (!host)
+		return NULL;
+	if (page.size > 4096)
+		large_note(&cpu->tlb, linear, page.size);
+	*entry = (struct tlb_entry){
+		.tag = (linear & ~PAGE_MASK) | (page.global ? TLB_GLOBAL : cpu->tlb.context),
+		.host = host,
+		.gpa = page.gpa & ~PAGE_MASK,
+	};
+	return host;
+}
+
+/* Accesses. */
+
+static bool crosses_page(uint64_t address, unsigned size)
+{
+	return (address & PAGE_MASK) + size > 4096;
+}
+
+/* Outside long mode addresses wrap at 4 GiB. */
+static uint64_t next_page(const struct engine_vcpu *cpu, uint64_t address)
+{
+	uint64_t next = (address & ~PAGE_MASK) + 4096;
+
+	return cpu->long_mode ? next : next & 0xffffffff;
+}
+
+static void device_read(struct engine_vcpu *cpu, uint64_t gpa, uint8_t *to, unsigned size)
+{
+	/* As large pieces as the bus takes. */
+	while (size) {
+		unsigned n = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+
+		le_put(to, n, bus_read(cpu->vm->config.mmio, gpa, n));
+		to += n;
+		gpa += n;
+		size -= n;
+	}
+}
+
+static void device_write(struct engine_vcpu *cpu, uint64_t gpa, const uint8_t *from, unsigned size)
+{
+	while (size) {
+		unsigned n = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+
+		bus_write(cpu->vm->config.mmio, gpa, n, le_get(from, n));
+		from += n;
+		gpa += n;
+		size -= n;
+	}
+}
+
+/* Within one page. */
+static void page_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, unsigned size,
+		      enum tlb_mode mode)
+{
+	uint64_t gpa;
+	const uint8_t *host = page_host(cpu, address, TLB_READ, mode, &gpa);
+
+	if (host)
+		memcpy(to, host + (address & PAGE_MASK), size);
+	else
+		device_read(cpu, gpa, to, size);
+}
+
+static void page_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t *from,
+		       unsigned size, enum tlb_mode mode)
+{
+	uint64_t gpa;
+	uint8_t *host = page_host(cpu, address, TLB_WRITE, mode, &gpa);
+
+	if (host)
+		memcpy(host + (address & PAGE_MASK), from, size);
+	else
+		device_write(cpu, gpa, from, size);
+}
+
+static void bytes_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, unsigned size,
+		       enum tlb_mode mode)
+{
+	while (crosses_page(address, size)) {
+		unsigned n = (unsigned)(4096 - (address & PAGE_MASK));
+
+		page_read(cpu, address, to, n, mode);
+		to += n;
+		size -= n;
+		address = next_page(cpu, address);
+	}
+	if (size)
+		page_read(cpu, address, to, size, mode);
+}
+
+/* All pages are written to, or none. */
+static void bytes_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t *from,
+			unsigned size, enum tlb_mode mode)
+{
+	uint64_t gpa, page = address;
+
+	for (unsigned left = size; crosses_page(page, left);) {
+		page_host(cpu, page, TLB_WRITE, mode, &gpa);
+		left -= (unsigned)(4096 - (page & PAGE_MASK));
+		page = next_page(cpu, page);
+		if (left)
+			page_host(cpu, page, TLB_WRITE, mode, &gpa);
+	}
+	while (crosses_page(address, size)) {
+		unsigned n = (unsigned)(4096 - (address & PAGE_MASK));
+
+		page_write(cpu, address, from, n, mode);
+		from += n;
+		size -= n;
+		address = next_page(cpu, address);
+	}
+	if (size)
+		page_write(cpu, address, from, size, mode);
+}
+
+uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
+		     enum tlb_access access)
+{
+	struct tlb_entry *entry = tlb_slot(cpu, address, access, cpu->tlb_mode);
+	uint8_t *host;
+	uint64_t gpa;
+
+	if (crosses_page(address, size))
+		return NULL;
+	if (tlb_hit(cpu, entry, address))
+		return entry->host + (address & PAGE_MASK);
+	host = page_host(cpu, address, access, cpu->tlb_mode, &gpa);
+	return host ? host + (address & PAGE_MASK) : NULL;
+}
+
+const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa)
+{
+	/* AC does not count for fetches. */
+	enum tlb_mode mode = cpu->cpl == 3 ? TLB_USER : TLB_SUPERVISOR;
+
+	return page_host(cpu, address, TLB_FETCH, mode, gpa);
+}
+
+static uint64_t number_read(struct engine_vcpu *cpu, uint64_t address, unsigned size,
+			    enum tlb_mode mode)
+{
+	uint8_t bytes[8] = {0};
+
+	assert(size <= sizeof(bytes));
+	bytes_read(cpu, address, bytes, size, mode);
+	return le64_get(bytes);
+}
+
+uint64_t linear_read(struct engine_vcpu *cpu, uint64_t address, unsigned size)
+{
+	const uint8_t *host = linear_host(cpu, address, size, TLB_READ);
+
+	return host ? le_get(host, size) : number_read(cpu, address, size, cpu->tlb_mode);
+}
+
+void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value)
+{
+	uint8_t *host = linear_host(cpu, address, size, TLB_WRITE);
+	uint8_t bytes[8];
+
+	if (host) {
+		le_put(host, size, value);
+		return;
+	}
+	le64_put(bytes, value);
+	bytes_write(cpu, address, bytes, size, cpu->tlb_mode);
+}
+
+uint64_t system_read(struct engine_vcpu *cpu, uint64_t address, unsigned size)
+{
+	return number_read(cpu, address, size, TLB_SUPERVISOR);
+}
+
+void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value)
+{
+	uint8_t bytes[8];
+
+	le64_put(bytes, value);
+	bytes_write(cpu, address, bytes, size, TLB_SUPERVISOR);
+}
+
+void linear_read_bytes(struct engine_vcpu *cpu, uint64_t address, void *to, unsigned size)
+{
+	bytes_read(cpu, address, to, size, cpu->tlb_mode);
+}
+
+void linear_write_bytes(struct engine_vcpu *cpu, uint64_t address, const void *from, unsigned size)
+{
+	bytes_write(cpu, address, from, size, cpu->tlb_mode);
+}
+
+void linear_probe_write(struct engine_vcpu *cpu, uint64_t address, unsigned size)
+{
+	uint64_t gpa;
+
+	page_host(cpu, address, TLB_WRITE, cpu->tlb_mode, &gpa);
+	if (crosses_page(address, size))
+		page_host(cpu, next_page(cpu, address), TLB_WRITE, cpu->tlb_mode, &gpa);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * String instructions. One element a time, registers committed after each, so that a fault or an
+ * interrupt in the middle of a repetition finds the guest at a boundary. A repetition runs for some
+ * elements and then lets the run loop look at interrupts: RIP stays on it until it is done.
+ */
+#include "vmm/bt/handlers.h"
+#include "vmm/bt/operand.h"
+
+/* Elements between two looks at interrupts. */
+#define TURN 4096u
+
+struct string {
+	struct engine_vcpu *cpu;
+	const struct insn *insn;
+	unsigned size;  /* of an element */
+	unsigned width; /* of the address registers */
+	int64_t step;   /* size or -size, by DF */
+};
+
+static struct string string_of(struct engine_vcpu *cpu, const struct insn *insn, unsigned size)
+{
+	return (struct string){.cpu = cpu,
+			       .insn = insn,
+			       .size = size,
+			       .width = insn->address_size,
+			       .step = cpu->rflags & RFLAGS_DF ? -(int64_t)size : (int64_t)size};
+}
+
+static uint64_t source_linear(const struct string *s)
+{
+	return segment_linear(s->cpu, s->insn->memory.segment, gpr_get(s->cpu, CPU_RSI, s->width),
+			      s->size, false);
+}
+
+static uint64_t target_linear(const struct string *s, bool write)
+{
+	return segment_linear(s->cpu, CPU_ES, gpr_get(s->cpu, CPU_RDI, s->width), s->size, write);
+}
+
+static void advance(const struct string *s, unsigned reg)
+{
+	gpr_set(s->cpu, reg, s->width, s->cpu->gpr[reg] + (uint64_t)s->step);
+}
+
+static void movs_one(const struct string *s)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint64_t value = linear_read(cpu, source_linear(s), s->size);
+
+	linear_write(cpu, target_linear(s, true), s->size, value);
+	advance(s, CPU_RSI);
+	advance(s, CPU_RDI);
+}
+
+static void stos_one(const struct string *s)
+{
+	linear_write(s->cpu, target_linear(s, true), s->size, s->cpu->gpr[CPU_RAX]);
+	advance(s, CPU_RDI);
+}
+
+static void lods_one(const struct string *s)
+{
+	gpr_set(s->cpu, CPU_RAX, s->size, linear_read(s->cpu, source_linear(s), s->size));
+	advance(s, CPU_RSI);
+}
+
+static void flags_compare(struct engine_vcpu *cpu, uint64_t a, uint64_t b, unsigned size)
+{
+	uint16_t flags = alu_flags_pack(cpu->rflags);
+
+	alu_cmp(a, b, size, &flags);
+	cpu->rflags = alu_flags_unpack(cpu->rflags, flags);
+}
+
+static void cmps_one(const struct string *s)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint64_t a = linear_read(cpu, source_linear(s), s->size);
+	uint64_t b = linear_read(cpu, target_linear(s, false), s->size);
+
+	flags_compare(cpu, a, b, s->size);
+	advance(s, CPU_RSI);
+	advance(s, CPU_RDI);
+}
+
+static void scas_one(const struct string *s)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint64_t b = linear_read(cpu, target_linear(s, false), s->size);
+
+	flags_compare(cpu, cpu->gpr[CPU_RAX], b, s->size);
+	advance(s, CPU_RDI);
+}
+
+/* Does REPE or REPNE end here? Only of those that compare. */
+static bool repetition_ends(const struct string *s)
+{
+	bool zero = s->cpu->rflags & RFLAGS_ZF;
+
+	if (!(s->insn->opcode->attributes & A_REPC))
+		return false;
+	return zero != (s->insn->repeat == INSN_REPEAT_E);
+}
+
+static void repeat(const struct string *s, void (*one)(const struct string *s))
+{
+	struct engine_vcpu *cpu = s->cpu;
+
+	if (!s->insn->repeat) {
+		one(s);
+		return;
+	}
+	for (unsigned i = 0; i < TURN; i++) {
+		uint64_t count = gpr_get(cpu, CPU_RCX, s->width);
+
+		if (count == 0)
+			return;
+		one(s);
+		gpr_set(cpu, CPU_RCX, s->width, count - 1);
+		if (count == 1 || repetition_ends(s))
+			return;
+	}
+	cpu->next_rip = cpu->rip; /* to be continued */
+}
+
+void do_movs(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[0].size);
+
+	repeat(&s, movs_one);
+}
+
+void do_stos(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[0].size);
+
+	repeat(&s, stos_one);
+}
+
+void do_lods(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[1].size);
+
+	repeat(&s, lods_one);
+}
+
+void do_cmps(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[0].size);
+
+	repeat(&s, cmps_one);
+}
+
+void do_scas(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[1].size);
+
+	repeat(&s, scas_one);
+}
