@@ -66,6 +66,13 @@ struct cached_insn {
 	struct insn insn;
 };
 
+/* What a far transfer changes, as it was before: segment.h. */
+struct transaction {
+	bool open;
+	uint64_t rsp, rflags;
+	struct cpu_segment segment[CPU_SEGMENTS], tr, ldt;
+};
+
 struct engine_vcpu {
 	uint64_t gpr[CPU_GPRS];
 	uint64_t rip;      /* of the instruction under way, in full */
@@ -82,7 +89,7 @@ struct engine_vcpu {
 	struct cpu_segment segment[CPU_SEGMENTS];
 	struct cpu_segment tr, ldt;
 	struct cpu_table gdt, idt;
-	uint64_t cr0, cr2, cr3, cr4, efer;
+	uint64_t cr0, cr2, cr3, cr4, cr8, efer;
 	uint64_t pdpte[4];
 	uint64_t db[4], dr6, dr7;
 	uint64_t xcr0;
@@ -93,6 +100,26 @@ struct engine_vcpu {
 	struct cached_insn across; /* one that lies across two pages; never found again */
 	struct native *native;
 
+	struct cpuid_table *cpuid; /* what the guest sees; constant */
+	struct {
+		uint64_t star, lstar, cstar, sfmask, kernel_gs_base;
+		uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
+		uint64_t tsc_aux, pat, misc_enable, spec_ctrl, hwcr;
+		uint64_t mtrr_default, mtrr_variable[16], mtrr_fixed[11];
+		uint64_t mcg_status, mcg_ctl;
+	} msr;
+	uint64_t tsc_offset; /* guest's counter less the host's */
+	uint64_t tsc_adjust;
+
+	/* Debug exceptions that are due behind the instruction: bits of DR6. */
+	uint32_t debug_pending;
+	bool halted;
+
+	/* Interrupts. */
+	bool nmi_masked;
+	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
+
+	struct transaction transaction;
 	sigjmp_buf escape; /* cpu_fault jumps here */
 	struct fault fault;
 

@@ -1,18 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /* What follows from a vCPU's registers, and the way out of an instruction that faults. */
-#include "vmm/bt/bt_impl.h"
+#include <string.h>
+
+#include "vmm/bt/segment.h"
+
+void transaction_begin(struct engine_vcpu *cpu)
+{
+	struct transaction *t = &cpu->transaction;
+
+	t->open = true;
+	t->rsp = cpu->gpr[CPU_RSP];
+	t->rflags = cpu->rflags;
+	memcpy(t->segment, cpu->segment, sizeof(t->segment));
+	t->tr = cpu->tr;
+	t->ldt = cpu->ldt;
+}
+
+void transaction_end(struct engine_vcpu *cpu)
+{
+	cpu->transaction.open = false;
+}
+
+_Noreturn static void leave(struct engine_vcpu *cpu)
+{
+	struct transaction *t = &cpu->transaction;
+
+	if (t->open) {
+		t->open = false;
+		cpu->gpr[CPU_RSP] = t->rsp;
+		cpu->rflags = t->rflags;
+		memcpy(cpu->segment, t->segment, sizeof(t->segment));
+		cpu->tr = t->tr;
+		cpu->ldt = t->ldt;
+		cpu_mode_update(cpu);
+	}
+	siglongjmp(cpu->escape, 1);
+}
 
 _Noreturn void cpu_fault(struct engine_vcpu *cpu, enum exception vector, int32_t error)
 {
 	cpu->fault = (struct fault){.vector = (uint8_t)vector, .error = error};
-	siglongjmp(cpu->escape, 1);
+	leave(cpu);
 }
 
 _Noreturn void cpu_page_fault(struct engine_vcpu *cpu, uint64_t address, uint32_t error)
 {
 	cpu->fault =
 		(struct fault){.vector = EXCEPTION_PF, .error = (int32_t)error, .address = address};
-	siglongjmp(cpu->escape, 1);
+	leave(cpu);
 }
 
 void cpu_mode_update(struct engine_vcpu *cpu)

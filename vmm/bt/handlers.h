@@ -27,7 +27,22 @@ bool condition_holds(const struct engine_vcpu *cpu, unsigned condition);
 insn_handler do_native;
 
 /* string.c */
-insn_handler do_movs, do_stos, do_lods, do_cmps, do_scas;
+insn_handler do_movs, do_stos, do_lods, do_cmps, do_scas, do_ins, do_outs;
+
+/* far.c */
+insn_handler do_far, do_far_indirect, do_ret_far, do_iret;
+uint64_t flags_writable(const struct engine_vcpu *cpu, unsigned size);
+
+/* system.c */
+insn_handler do_mov_from_control, do_mov_to_control, do_mov_from_debug, do_mov_to_debug, do_clts;
+insn_handler do_lmsw, do_store_table, do_load_table, do_store_selector, do_lldt, do_ltr, do_invlpg;
+insn_handler do_invpcid, do_mov_from_segment, do_mov_to_segment, do_push_segment, do_pop_segment;
+insn_handler do_load_far_pointer, do_lar_lsl, do_verify, do_arpl, do_pushf, do_popf, do_cli, do_sti;
+insn_handler do_clac_stac, do_hlt, do_in, do_out, do_syscall, do_sysret, do_sysenter, do_sysexit;
+insn_handler do_swapgs, do_int, do_rdtsc, do_rdpid, do_rdmsr, do_wrmsr, do_xsetbv;
+insn_handler do_segment_base, do_cpuid, do_random, do_clzero, do_rdpmc, do_clflush, do_undefined;
+/* Through a port of the task's, or #GP. */
+void port_check(struct engine_vcpu *cpu, uint16_t port, unsigned size);
 
 /* control.c */
 insn_handler do_jcc, do_jmp, do_jmp_indirect, do_call, do_call_indirect, do_ret, do_loop, do_jcxz;

@@ -6,9 +6,12 @@
  */
 #include "vmm/bt/interp.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "vmm/bt/handlers.h"
+#include "vmm/bt/segment.h"
+#include "vmm/bt/system.h"
 
 static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_NATIVE] = do_native,
@@ -123,6 +126,82 @@ static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_LFENCE] = do_nop,
 	[INSN_MFENCE] = do_nop,
 	[INSN_SFENCE] = do_nop,
+	[INSN_MOV_FROM_SEGMENT] = do_mov_from_segment,
+	[INSN_MOV_TO_SEGMENT] = do_mov_to_segment,
+	[INSN_MOV_FROM_CONTROL] = do_mov_from_control,
+	[INSN_MOV_TO_CONTROL] = do_mov_to_control,
+	[INSN_MOV_FROM_DEBUG] = do_mov_from_debug,
+	[INSN_MOV_TO_DEBUG] = do_mov_to_debug,
+	[INSN_PUSH_SEGMENT] = do_push_segment,
+	[INSN_POP_SEGMENT] = do_pop_segment,
+	[INSN_PUSHF] = do_pushf,
+	[INSN_POPF] = do_popf,
+	[INSN_CALL_FAR] = do_far,
+	[INSN_JMP_FAR] = do_far,
+	[INSN_CALL_FAR_INDIRECT] = do_far_indirect,
+	[INSN_JMP_FAR_INDIRECT] = do_far_indirect,
+	[INSN_RET_FAR] = do_ret_far,
+	[INSN_IRET] = do_iret,
+	[INSN_INT] = do_int,
+	[INSN_INT3] = do_int,
+	[INSN_INTO] = do_int,
+	[INSN_INT1] = do_int,
+	[INSN_INS] = do_ins,
+	[INSN_OUTS] = do_outs,
+	[INSN_IN] = do_in,
+	[INSN_OUT] = do_out,
+	[INSN_CLI] = do_cli,
+	[INSN_STI] = do_sti,
+	[INSN_HLT] = do_hlt,
+	[INSN_ARPL] = do_arpl,
+	[INSN_LOAD_FAR_POINTER] = do_load_far_pointer,
+	[INSN_SLDT] = do_store_selector,
+	[INSN_STR] = do_store_selector,
+	[INSN_SMSW] = do_store_selector,
+	[INSN_LLDT] = do_lldt,
+	[INSN_LTR] = do_ltr,
+	[INSN_VERR] = do_verify,
+	[INSN_VERW] = do_verify,
+	[INSN_SGDT] = do_store_table,
+	[INSN_SIDT] = do_store_table,
+	[INSN_LGDT] = do_load_table,
+	[INSN_LIDT] = do_load_table,
+	[INSN_LMSW] = do_lmsw,
+	[INSN_INVLPG] = do_invlpg,
+	[INSN_INVPCID] = do_invpcid,
+	[INSN_INVD] = do_nop,
+	[INSN_WBINVD] = do_nop,
+	[INSN_CLTS] = do_clts,
+	[INSN_LAR] = do_lar_lsl,
+	[INSN_LSL] = do_lar_lsl,
+	[INSN_SYSCALL] = do_syscall,
+	[INSN_SYSRET] = do_sysret,
+	[INSN_SYSENTER] = do_sysenter,
+	[INSN_SYSEXIT] = do_sysexit,
+	[INSN_SWAPGS] = do_swapgs,
+	[INSN_MONITOR] = do_undefined,
+	[INSN_MWAIT] = do_undefined,
+	[INSN_CLAC] = do_clac_stac,
+	[INSN_STAC] = do_clac_stac,
+	[INSN_XSETBV] = do_xsetbv,
+	[INSN_RDTSC] = do_rdtsc,
+	[INSN_RDTSCP] = do_rdtsc,
+	[INSN_RDPMC] = do_rdpmc,
+	[INSN_RDPID] = do_rdpid,
+	[INSN_RDMSR] = do_rdmsr,
+	[INSN_WRMSR] = do_wrmsr,
+	[INSN_CPUID] = do_cpuid,
+	[INSN_RDRAND] = do_random,
+	[INSN_RDSEED] = do_random,
+	[INSN_RDFSBASE] = do_segment_base,
+	[INSN_RDGSBASE] = do_segment_base,
+	[INSN_WRFSBASE] = do_segment_base,
+	[INSN_WRGSBASE] = do_segment_base,
+	[INSN_CLFLUSH] = do_clflush,
+	[INSN_CLFLUSHOPT] = do_clflush,
+	[INSN_CLWB] = do_clflush,
+	[INSN_CLZERO] = do_clzero,
+	[INSN_UD] = do_undefined,
 };
 
 /* The linear address of the next byte of code, after the check of CS's limit. */
@@ -203,14 +282,20 @@ static void step(struct engine_vcpu *cpu)
 {
 	const struct insn *insn = fetch(cpu);
 	insn_handler *handler = handlers[insn->opcode->id];
+	bool trap = cpu->rflags & RFLAGS_TF;
 
 	cpu->next_rip = cpu->rip + insn->length;
 	if (cpu->mode != DECODE_64)
 		cpu->next_rip &= cpu->mode == DECODE_32 ? 0xffffffff : 0xffff;
-	if (!handler)
-		cpu_fault(cpu, EXCEPTION_UD, NO_ERROR_CODE);
+	if (insn->opcode->attributes & A_CPL0 && cpu->cpl)
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	assert(handler);
+	cpu->shadow = 0;
 	handler(cpu, insn);
 	cpu->rip = cpu->next_rip;
+	cpu->rflags &= ~(uint64_t)RFLAGS_RF;
+	if (trap && !cpu->shadow)
+		cpu->debug_pending |= DR6_BS;
 }
 
 bool interp_has(unsigned id)
@@ -224,7 +309,74 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 
 	if (sigsetjmp(cpu->escape, 0))
 		return false;
-	for (; left; left--)
+	for (; left && !cpu->halted && !cpu->debug_pending; left--)
 		step(cpu);
 	return true;
+}
+
+/*
+ * Which exceptions make a double fault if the second comes while the first is delivered: SDM vol.
+ * 3, table 7-5.
+ */
+static bool is_contributory(unsigned vector)
+{
+	return vector == EXCEPTION_DE || (vector >= EXCEPTION_TS && vector <= EXCEPTION_GP);
+}
+
+static bool is_double(unsigned first, unsigned second)
+{
+	if (first == EXCEPTION_PF)
+		return is_contributory(second) || second == EXCEPTION_PF;
+	return is_contributory(first) && is_contributory(second);
+}
+
+/* Traps come behind their instruction, faults before it: those set RF in the flags they push. */
+static bool is_trap(unsigned vector)
+{
+	return vector == EXCEPTION_DB || vector == EXCEPTION_BP || vector == EXCEPTION_OF;
+}
+
+bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kind kind,
+		    int32_t error)
+{
+	volatile unsigned v = vector;
+	volatile enum interrupt_kind k = kind;
+	volatile int32_t e = error;
+	uint64_t flags = cpu->rflags;
+
+	while (sigsetjmp(cpu->escape, 0)) {
+		cpu->rflags = flags;
+		if (k == INTERRUPT_EXCEPTION && v == EXCEPTION_DF)
+			return false;
+		if (k == INTERRUPT_EXCEPTION && is_double(v, cpu->fault.vector)) {
+			v = EXCEPTION_DF;
+			e = 0;
+		} else {
+			v = cpu->fault.vector;
+			e = cpu->fault.error;
+			if (v == EXCEPTION_PF)
+				cpu->cr2 = cpu->fault.address;
+		}
+		k = INTERRUPT_EXCEPTION;
+	}
+	if (k == INTERRUPT_EXCEPTION && !is_trap(v))
+		cpu->rflags |= RFLAGS_RF;
+	interrupt_deliver(cpu, v, k, cpu->rip, e);
+	cpu->shadow = 0;
+	cpu->halted = false;
+	return true;
+}
+
+bool interp_deliver_fault(struct engine_vcpu *cpu)
+{
+	if (cpu->fault.vector == EXCEPTION_PF)
+		cpu->cr2 = cpu->fault.address;
+	return interp_deliver(cpu, cpu->fault.vector, INTERRUPT_EXCEPTION, cpu->fault.error);
+}
+
+bool interp_deliver_debug(struct engine_vcpu *cpu)
+{
+	cpu->dr6 |= cpu->debug_pending;
+	cpu->debug_pending = 0;
+	return interp_deliver(cpu, EXCEPTION_DB, INTERRUPT_EXCEPTION, NO_ERROR_CODE);
 }

@@ -70,7 +70,7 @@
 #define A_LOCK (1u << 0)  /* a LOCK prefix is allowed where the first operand is memory */
 #define A_REP  (1u << 1)  /* REP repeats it */
 #define A_REPC (1u << 2)  /* REPE and REPNE repeat it and test ZF */
-#define A_CPL0 (1u << 3)  /* privileged */
+#define A_CPL0 (1u << 3)  /* #GP(0) outside level 0, before all else */
 #define A_D64  (1u << 4)  /* the operand size is 64 bits in long mode, or 16 */
 #define A_F64  (1u << 5)  /* the operand size is 64 bits in long mode */
 #define A_BC4  (1u << 6)  /* EVEX.b with memory broadcasts 4 bytes */

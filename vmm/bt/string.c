@@ -93,6 +93,27 @@ static void scas_one(const struct string *s)
 	advance(s, CPU_RDI);
 }
 
+/* Memory is probed before a device is read: what it gave must not be lost. */
+static void ins_one(const struct string *s)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint16_t port = (uint16_t)cpu->gpr[CPU_RDX];
+	uint64_t linear = target_linear(s, true);
+
+	linear_probe_write(cpu, linear, s->size);
+	linear_write(cpu, linear, s->size, bus_read(cpu->vm->config.pio, port, s->size));
+	advance(s, CPU_RDI);
+}
+
+static void outs_one(const struct string *s)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint16_t port = (uint16_t)cpu->gpr[CPU_RDX];
+
+	bus_write(cpu->vm->config.pio, port, s->size, linear_read(cpu, source_linear(s), s->size));
+	advance(s, CPU_RSI);
+}
+
 /* Does REPE or REPNE end here? Only of those that compare. */
 static bool repetition_ends(const struct string *s)
 {
@@ -157,4 +178,21 @@ void do_scas(struct engine_vcpu *cpu, const struct insn *insn)
 	struct string s = string_of(cpu, insn, insn->operand[1].size);
 
 	repeat(&s, scas_one);
+}
+
+void do_ins(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[0].size);
+
+	/* The port is checked even if there is nothing to repeat. */
+	port_check(cpu, (uint16_t)cpu->gpr[CPU_RDX], s.size);
+	repeat(&s, ins_one);
+}
+
+void do_outs(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	struct string s = string_of(cpu, insn, insn->operand[1].size);
+
+	port_check(cpu, (uint16_t)cpu->gpr[CPU_RDX], s.size);
+	repeat(&s, outs_one);
 }

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/guest/guest.h"
+
+#define COM1        0x3f8
+#define PM1_CONTROL 0x604 /* vmm/machine/board.h */
+#define SLEEP_S5    (5u << 10 | 1u << 13)
+
+unsigned guest_failures;
+struct task_state task;
+struct gate idt[256];
+
+void guest_print(const char *text)
+{
+	for (; *text; text++)
+		outb(COM1, (uint8_t)*text);
+}
+
+void guest_print_hex(uint64_t value)
+{
+	char text[17];
+
+	for (unsigned i = 0; i < 16; i++)
+		text[i] = "0123456789abcdef"[value >> (60 - 4 * i) & 15];
+	text[16] = 0;
+	guest_print(text);
+}
+
+void check_equal(const char *what, unsigned line, uint64_t value, uint64_t expected)
+{
+	if (value == expected)
+		return;
+	guest_failures++;
+	guest_print("line ");
+	guest_print_hex(line);
+	guest_print(": ");
+	guest_print(what);
+	guest_print(" is ");
+	guest_print_hex(value);
+	guest_print(", not ");
+	guest_print_hex(expected);
+	guest_print("\n");
+}
+
+void gate_set(unsigned vector, const void *target, unsigned ist, unsigned type)
+{
+	uint64_t at = (uint64_t)target;
+
+	idt[vector] = (struct gate){.low = (uint16_t)at,
+				    .selector = KERNEL_CS,
+				    .ist = (uint8_t)ist,
+				    .type = (uint8_t)type,
+				    .middle = (uint16_t)(at >> 16),
+				    .high = (uint32_t)(at >> 32)};
+}
+
+void guest_setup(void)
+{
+	static uint8_t stacks[2][8192] __attribute__((aligned(16)));
+	struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) pointer = {sizeof(idt) - 1, (uint64_t)idt};
+	uint64_t base = (uint64_t)&task;
+
+	for (unsigned i = 0; i < 32; i++)
+		gate_set(i, vectors + 16 * i, 0, i == 3 || i == 4 ? 0xee : 0x8e);
+	__asm__ volatile("lidt %0" : : "m"(pointer));
+	task.rsp[0] = (uint64_t)(stacks[0] + sizeof(stacks[0]));
+	task.ist[0] = (uint64_t)(stacks[1] + sizeof(stacks[1]));
+	task.map = sizeof(task);
+	gdt[TASK / 8] = (sizeof(task) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
+			(base >> 24 & 0xff) << 56;
+	gdt[TASK / 8 + 1] = base >> 32;
+	__asm__ volatile("ltr %w0" : : "r"(TASK));
+}
+
+uint64_t *page_entry(uint64_t address)
+{
+	static uint64_t table3[512] __attribute__((aligned(4096)));
+	static uint64_t second[512] __attribute__((aligned(4096)));
+	static uint64_t first[512] __attribute__((aligned(4096)));
+	uint64_t *level3 = (uint64_t *)(table4[0] & ~4095ull);
+
+	(void)table3;
+	level3[address >> 30 & 511] = (uint64_t)second | 7;
+	second[address >> 21 & 511] = (uint64_t)first | 7;
+	return &first[address >> 12 & 511];
+}
+
+_Noreturn void guest_end(void)
+{
+	guest_print(guest_failures ? "failed\n" : "passed\n");
+	outw(PM1_CONTROL, SLEEP_S5);
+	for (;;)
+		__asm__ volatile("cli\n\thlt");
+}
