@@ -3,7 +3,7 @@
  * The interpreter against this CPU. Random unprivileged instructions, a few in a row, run natively
  * in this process (a trap sets all registers, another takes them) and in the interpreter;
  * registers, flags, memory and faults must be the same. Usage: native [--seed N] [--count N]
- *.
+ * [--special N].
  *
  * Memory is mapped at the same linear addresses on both sides: a page of code, two of data, one of
  * data that cannot be written, and nothing around them.
@@ -21,6 +21,7 @@
 
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
+#include "vmm/bt/fpu.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/native.h"
@@ -35,6 +36,7 @@
 #define MEMORY      (16ull << 20)
 #define SEQUENCE    4u
 #define REPORTS_MAX 60u
+#define RUNS_MAX    4u
 
 /* Flags that a user sees and that are compared: not TF, not RF, which the kernel plays with. */
 #define FLAGS_SEEN (RFLAGS_ARITHMETIC | RFLAGS_DF | RFLAGS_IF)
@@ -51,6 +53,8 @@ struct sequence {
 	unsigned length;
 	uint64_t gpr[CPU_GPRS], rflags;
 	struct vector_state vector;
+	bool has_area;   /* an area for XRSTOR is wanted */
+	bool has_xgetbv; /* and ECX 0 or 1 */
 };
 
 static struct engine_vm vm;
@@ -59,7 +63,10 @@ static struct cpuid_table cpuid = {
 	.count = 1, .leaf = {{.function = 7, .reg = {[CPUID_EBX] = 1u << 10 | 1u << 20}}}};
 static struct engine_vcpu *cpu;
 static uint8_t *guest_code, *guest_data;
+static uint8_t data_before[DATA_PAGES * PAGE];
 static uint64_t random_state;
+
+static uint64_t special; /* of 16 instructions, how many more are of those that chance misses */
 
 static uint64_t random_next(void)
 {
@@ -83,8 +90,6 @@ static struct result native_result;
 static gregset_t home;
 
 /* The vector state in a signal's frame: XSAVE's standard format (SDM vol. 1, 13.4). */
-
-enum { XSAVE_AVX = 2, XSAVE_K = 5, XSAVE_ZMM = 6, XSAVE_HIGH = 7, XSAVE_COMPONENTS };
 
 #define XSAVE_BITS 512 /* offset of the components that are not in their initial state */
 
@@ -112,12 +117,12 @@ static uint8_t *xsave_piece(uint8_t *area, unsigned reg, unsigned n, unsigned *s
 {
 	static const struct {
 		unsigned component, size;
-	} pieces[] = {{1, 16}, {XSAVE_AVX, 16}, {XSAVE_ZMM, 32}};
+	} pieces[] = {{1, 16}, {XSAVE_AVX, 16}, {XSAVE_ZMM_HIGH, 32}};
 
 	if (reg >= 16) {
-		*component = XSAVE_HIGH;
+		*component = XSAVE_ZMM_16;
 		*size = n == 0 ? 64 : 0;
-		return area + xsave_offset[XSAVE_HIGH] + (reg - 16) * 64;
+		return area + xsave_offset[XSAVE_ZMM_16] + (reg - 16) * 64;
 	}
 	*component = pieces[n].component;
 	*size = pieces[n].size;
@@ -146,13 +151,13 @@ static void frame_vectors(uint8_t *area, struct vector_state *v, bool store)
 				memset(v->zmm[reg] + at, 0, size);
 		}
 	}
-	for (unsigned i = 0; i < 8 && xsave_offset[XSAVE_K]; i++) {
-		uint8_t *piece = area + xsave_offset[XSAVE_K] + 8 * i;
+	for (unsigned i = 0; i < 8 && xsave_offset[XSAVE_MASKS]; i++) {
+		uint8_t *piece = area + xsave_offset[XSAVE_MASKS] + 8 * i;
 
 		if (store)
 			le64_put(piece, v->k[i]);
 		else
-			v->k[i] = bits >> XSAVE_K & 1 ? le64_get(piece) : 0;
+			v->k[i] = bits >> XSAVE_MASKS & 1 ? le64_get(piece) : 0;
 	}
 }
 
@@ -163,7 +168,7 @@ static void frame_store(uint8_t *area, const struct vector_state *v)
 	memcpy(area + 32, v->x87 + 32, 128);
 	le32_put(area + 24, v->mxcsr);
 	le64_put(area + XSAVE_BITS,
-		 le64_get(area + XSAVE_BITS) | 7 | (xsave_offset[XSAVE_HIGH] ? 0xe0 : 0));
+		 le64_get(area + XSAVE_BITS) | 7 | (xsave_offset[XSAVE_ZMM_16] ? 0xe0 : 0));
 }
 
 static void frame_load(uint8_t *area, struct vector_state *v)
@@ -343,6 +348,8 @@ static bool is_wanted(const struct insn *insn)
 		INSN_INT1,
 		INSN_POPF,
 		INSN_PUSHF,
+		INSN_VMCALL,
+		INSN_VMMCALL,
 		INSN_IRET,
 		INSN_SYSCALL,
 		INSN_SYSENTER,
@@ -417,6 +424,121 @@ static void tame(uint8_t *bytes, const struct insn *insn, uint64_t rip)
 		le_put(bytes + insn->immediate_at, insn->operand[0].size, r % 8);
 }
 
+/* Instructions that chance would hardly ever find. */
+
+static void random_modrm(uint8_t *at, unsigned reg)
+{
+	uint8_t modrm = (uint8_t)(random_next() & 0xc7);
+
+	/* In the address of RBX there is an aligned place of the data. */
+	if ((modrm >= 0xc0) || random_next() & 7)
+		modrm = CPU_RBX;
+	*at = (uint8_t)(modrm | reg << 3);
+}
+
+static void random_gather(uint8_t *at, uint64_t how)
+{
+	if ((how & 0x70) == 0)
+		*at++ = 0x67;
+	if (how & 1) {
+		at[0] = 0x62;
+		at[1] = (at[1] & 0xf0) | 2;
+		at[2] = (at[2] & 0x80) | 0x7d;
+		at[3] = (at[3] & 0x6f) | (at[3] & 7 ? 0 : 1);
+		at[4] = (uint8_t)((how & 2 ? 0x90 : 0xa0) | (how >> 2 & 3));
+		at[5] = (at[5] & 0xf8) | 4;
+	} else {
+		at[0] = 0xc4;
+		at[1] = (at[1] & 0xe0) | 2;
+		at[2] = (at[2] & 0xfc) | 1;
+		at[3] = (uint8_t)(0x90 | (how >> 2 & 3));
+		at[4] = (at[4] & 0xf8) | 4;
+	}
+}
+
+static void random_masked_move(uint8_t *at, uint64_t how)
+{
+	static const uint8_t codes[] = {0x2c, 0x2d, 0x2e, 0x2f, 0x8c, 0x8e, 0x8c, 0x8e};
+
+	if (how & 1) {
+		at[0] = 0xc4;
+		at[1] = (at[1] & 0xe0) | 2;
+		at[2] = (at[2] & 0xfc) | 1;
+		at[3] = codes[how >> 1 & 7];
+		return;
+	}
+	if (how & 2)
+		*at++ = how & 4 ? 0x66 : 0x67;
+	if (how & 8)
+		*at++ = 0x40 | (how >> 4 & 15);
+	at[0] = 0x0f;
+	at[1] = 0xf7;
+	at[2] |= 0xc0;
+	if ((how & 0x300) == 0) {
+		at[0] = 0xc5;
+		at[1] = 0xf9;
+		at[2] = 0xf7;
+		at[3] |= 0xc0;
+	}
+}
+
+static void random_state_insn(uint8_t *at, uint64_t how)
+{
+	if ((how & 3) == 0)
+		*at++ = 0x48;
+	at[0] = 0x0f;
+	at[1] = 0xae;
+	random_modrm(at + 2, (how >> 2) % 7);
+	if ((how >> 2) % 7 == 0 && how & 0x10000) {
+		at[1] = 0xc7; /* XSAVEC */
+		at[2] |= 4 << 3;
+	}
+	if ((how & 0xf000) == 0) {
+		at[0] = 0x0f; /* XGETBV */
+		at[1] = 0x01;
+		at[2] = 0xd0;
+	} else if ((how & 0xf00) == 0) {
+		at[0] = 0xc5; /* VLDMXCSR, VSTMXCSR */
+		at[1] = 0xf8;
+		at[2] = 0xae;
+		random_modrm(at + 3, 2 + (how >> 12 & 1));
+	}
+}
+
+static void random_x87_state(uint8_t *at, uint64_t how)
+{
+	if ((how & 7) == 0)
+		*at++ = 0x66;
+	if ((how & 0x78) == 0)
+		*at++ = 0x48;
+	if ((how & 0x380) == 0) {
+		at[0] = 0x9b;
+		return;
+	}
+	at[0] = how & 0x400 ? 0xd9 : 0xdd;
+	random_modrm(at + 1, how & 0x800 ? 4 : 6);
+}
+
+static void random_special(uint8_t *at)
+{
+	uint64_t how = random_next();
+
+	switch (how & 3) {
+	case 0:
+		random_gather(at, how >> 2);
+		break;
+	case 1:
+		random_masked_move(at, how >> 2);
+		break;
+	case 2:
+		random_state_insn(at, how >> 2);
+		break;
+	default:
+		random_x87_state(at, how >> 2);
+		break;
+	}
+}
+
 static void random_bytes(uint8_t bytes[16])
 {
 	static const uint8_t prefixes[] = {0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x3e, 0x40, 0x48,
@@ -429,6 +551,10 @@ static void random_bytes(uint8_t bytes[16])
 	while ((how & 1) && at < 3) {
 		bytes[at++] = prefixes[how >> 1 & 15];
 		how >>= 5;
+	}
+	if ((how >> 40 & 15) < special) {
+		random_special(bytes);
+		return;
 	}
 	switch (how >> 1 & 15) {
 	case 0:
@@ -463,6 +589,12 @@ static void random_bytes(uint8_t bytes[16])
 		bytes[at + 1] = (bytes[at + 1] & 0xe0) | (2 + (how >> 4 & 1));
 		bytes[at + 2] &= 0xfb;
 		bytes[at + 3] = 0xf0 | (bytes[at + 3] & 7);
+		break;
+	case 9:
+		random_special(bytes);
+		break;
+	case 10:
+		bytes[at] = 0xd8 | (bytes[at] & 7);
 		break;
 	default:
 		break;
@@ -520,16 +652,32 @@ static void random_vectors(struct vector_state *v)
 
 		le64_put(v->zmm[i / 8] + i % 8 * 8, r & 3 ? odd[(r >> 8) % ARRAY_SIZE(odd)] : r);
 	}
+	/* Indexes. */
+	for (unsigned i = 0; i < 32; i++) {
+		uint64_t r = random_next();
+		unsigned size = r & 4 ? 4 : 8;
+
+		for (unsigned j = 0; (r & 3) == 0 && j < 64; j += size)
+			le_put(v->zmm[i] + j, size, random_next() % 512 - 128);
+	}
 	for (unsigned i = 0; i < 8; i++)
 		v->k[i] = random_next();
 	/* Rounding and denormals at random, exceptions mostly masked. */
 	v->mxcsr = (uint32_t)random_next() & 0xffff;
 	if (random_next() & 7)
 		v->mxcsr |= 0x1f80;
+	if ((random_next() & 15) == 0)
+		v->mxcsr |= 1u << 17 & cpu->native->layout.mxcsr_mask;
 	memset(v->x87, 0, sizeof(v->x87));
 	le16_put(v->x87, (uint16_t)((random_next() & 0xf00) | 0x7f));
 	le16_put(v->x87 + 2, (uint16_t)(random_next() & 0x7f7f));
 	v->x87[4] = (uint8_t)random_next();
+	if ((random_next() & 15) == 0)
+		v->x87[0] &= (uint8_t)(0x40 | random_next());
+	le16_put(v->x87 + 6, random_next() & 0x7ff);
+	le64_put(v->x87 + 8, random_next() >> 8);
+	le64_put(v->x87 + 16, random_next() >> (random_next() & 1 ? 8 : 40));
+	v->x87_cs = v->x87_ds = 0;
 	le32_put(v->x87 + 24, 0x1f80);
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t r = random_next();
@@ -539,14 +687,48 @@ static void random_vectors(struct vector_state *v)
 		le16_put(v->x87 + 40 + 16 * i,
 			 (uint16_t)(r & 4 ? 0x3fff + (r >> 32 & 63) - 32 : r >> 40));
 	}
+	native_x87_settle(v);
+}
+
+/* At RBX, in both memories, what XRSTOR takes, or nearly so. */
+static void random_area(struct sequence *s)
+{
+	uint64_t r = random_next(), all = fpu_xcr0_supported(cpu), bits = r >> 8 & all;
+	uint64_t at = (s->gpr[CPU_RBX] - DATA) % PAGE / 64 * 64;
+	uint8_t header[64] = {0}, *area = guest_data + at;
+
+	le64_put(header, bits);
+	if (r & 1)
+		le64_put(header + 8, 1ull << 63 | bits | (r >> 16 & all));
+	if ((r & 0xe) == 0)
+		header[r >> 32 & 63] ^= (uint8_t)(1 << (r >> 38 & 7));
+	memcpy(area + XSAVE_BITS, header, sizeof(header));
+	le32_put(area + 24, (uint32_t)random_next() & (r & 0x70 ? 0xffff : 0x3ffff));
+	memcpy((uint8_t *)DATA + at, area, XSAVE_BITS + 64);
+	s->gpr[CPU_RBX] = DATA + at;
+	s->gpr[CPU_RAX] |= r >> 48 & 0xff;
+}
+
+/*
+ * Does what `id` stores depend on which components the CPU takes to be in use? After XRSTOR has
+ * initialised some, that is more than have other values, as soon as anything was computed in
+ * between; and XSAVEOPT may leave out what was not modified.
+ */
+static bool tells_use(unsigned id, unsigned last)
+{
+	if (id == INSN_XSAVE || id == INSN_XSAVEC || id == INSN_XGETBV)
+		return last != INSN_XRSTOR;
+	return id == INSN_XSAVEOPT;
 }
 
 static void make(struct sequence *s)
 {
 	unsigned wanted = 1 + random_next() % SEQUENCE;
+	unsigned last = INSN_NATIVE;
 	uint64_t flags = random_next();
 
 	s->length = 0;
+	s->has_area = s->has_xgetbv = false;
 	for (unsigned n = 0; n < wanted;) {
 		uint8_t *at = s->bytes + s->length;
 		struct insn insn;
@@ -554,7 +736,12 @@ static void make(struct sequence *s)
 		random_bytes(at);
 		if (decode(at, INSN_LENGTH_MAX, DECODE_64, &insn) || !is_wanted(&insn))
 			continue;
+		if (s->has_area && tells_use(insn.opcode->id, last))
+			continue;
+		last = insn.opcode->id;
 		tame(at, &insn, CODE + s->length);
+		s->has_xgetbv |= insn.opcode->id == INSN_XGETBV;
+		s->has_area |= insn.opcode->id == INSN_XRSTOR || insn.opcode->id == INSN_FXRSTOR;
 		s->length += insn.length;
 		n++;
 		if (insn.operand[0].kind == OPERAND_RELATIVE)
@@ -572,14 +759,50 @@ static void make(struct sequence *s)
 	s->rflags = (flags & (RFLAGS_ARITHMETIC | RFLAGS_DF)) | RFLAGS_IF | RFLAGS_ONE;
 	if (flags & 1ull << 41)
 		s->rflags &= ~(uint64_t)RFLAGS_DF;
+	if (flags & 7ull << 42)
+		s->gpr[CPU_RBX] = DATA + (flags >> 45) % (DATA_PAGES * PAGE) / 64 * 64;
+	if (s->has_area && random_next() & 3)
+		random_area(s);
+	if (s->has_xgetbv && random_next() & 3)
+		s->gpr[CPU_RCX] &= 1;
 }
 
-/* Not where x87's last instruction and its operand were. */
+/* Where x87's last instruction and its operand were is in the frame only with an exception. */
 static bool same_vectors(const struct vector_state *a, const struct vector_state *b)
 {
+	if (a->x87[2] & 0x80 && memcmp(a->x87 + 6, b->x87 + 6, 18) != 0)
+		return false;
 	return memcmp(a->zmm, b->zmm, sizeof(a->zmm)) == 0 &&
 	       memcmp(a->k, b->k, sizeof(a->k)) == 0 && a->mxcsr == b->mxcsr &&
 	       memcmp(a->x87, b->x87, 5) == 0 && memcmp(a->x87 + 32, b->x87 + 32, 128) == 0;
+}
+
+/*
+ * A page fault within an image of more than one register: which of its bytes are touched first, and
+ * which were written already, is the microcode's business.
+ */
+static bool is_image_fault(const struct result *r)
+{
+	struct insn insn;
+
+	if (r->vector != EXCEPTION_PF || r->rip - CODE >= PAGE - INSN_LENGTH_MAX ||
+	    decode(guest_code + (r->rip - CODE), INSN_LENGTH_MAX, DECODE_64, &insn))
+		return false;
+	switch (insn.opcode->id) {
+	case INSN_FXSAVE:
+	case INSN_FXRSTOR:
+	case INSN_XSAVE:
+	case INSN_XSAVEC:
+	case INSN_XSAVEOPT:
+	case INSN_XRSTOR:
+	case INSN_FNSTENV:
+	case INSN_FLDENV:
+	case INSN_FNSAVE:
+	case INSN_FRSTOR:
+		return true;
+	default:
+		return false;
+	}
 }
 
 static bool same(const struct result *a, const struct result *b)
@@ -589,6 +812,8 @@ static bool same(const struct result *a, const struct result *b)
 	if (a->vector != b->vector || a->rip != b->rip || (a->rflags ^ b->rflags) & FLAGS_SEEN ||
 	    memcmp(a->gpr, b->gpr, sizeof(a->gpr)) != 0)
 		return false;
+	if (is_image_fault(a))
+		return a->address - b->address + 4096 < 8192;
 	if (a->vector == EXCEPTION_PF) {
 		/* In the upper half, and right below it, there is the host's kernel. */
 		int host = a->address >= 0x7ffffffff000 ? (int)FAULT_PRESENT : 0;
@@ -632,7 +857,7 @@ static void print_vectors(const struct vector_state *before, const struct vector
 	if (a->mxcsr != b->mxcsr)
 		printf("  mxcsr: native %x, lodge %x\n", a->mxcsr, b->mxcsr);
 	for (unsigned i = 0; i < 160; i++)
-		if (a->x87[i] != b->x87[i] && (i < 5 || i >= 32))
+		if (a->x87[i] != b->x87[i] && (a->x87[2] & 0x80 || i < 5 || i >= 32))
 			printf("  x87[%u]: before %02x, native %02x, lodge %02x\n", i,
 			       before->x87[i], a->x87[i], b->x87[i]);
 }
@@ -640,6 +865,7 @@ static void print_vectors(const struct vector_state *before, const struct vector
 static void print_difference(uint64_t number, const struct sequence *s, const struct result *guest)
 {
 	struct result before = {.rip = CODE, .rflags = s->rflags};
+	unsigned shown = 0;
 
 	memcpy(before.gpr, s->gpr, sizeof(before.gpr));
 	printf("case %" PRIu64 ":", number);
@@ -654,7 +880,8 @@ static void print_difference(uint64_t number, const struct sequence *s, const st
 		if (((uint8_t *)DATA)[i] != guest_data[i]) {
 			printf("  memory at %llx: native %02x, lodge %02x\n", DATA + i,
 			       ((uint8_t *)DATA)[i], guest_data[i]);
-			break;
+			if (++shown == 16)
+				break;
 		}
 }
 
@@ -686,6 +913,23 @@ static bool is_stray(uint64_t rip)
 	       !is_wanted(&insn);
 }
 
+/*
+ * Again, from the same data: the kernel loses x87's pointers when it switches threads, where a CPU
+ * saves them only with an exception.
+ */
+static bool same_at_last(const struct sequence *s, const struct result *guest)
+{
+	for (unsigned i = 0; i < RUNS_MAX; i++) {
+		if (same(&native_result, guest) &&
+		    (is_image_fault(guest) ||
+		     memcmp((void *)DATA, guest_data, DATA_PAGES * PAGE) == 0))
+			return true;
+		memcpy((void *)DATA, data_before, (DATA_PAGES - 1) * PAGE);
+		native_run(s);
+	}
+	return false;
+}
+
 static bool run_case(uint64_t number, bool report)
 {
 	struct result guest = {0};
@@ -693,6 +937,7 @@ static bool run_case(uint64_t number, bool report)
 	bool equal;
 
 	make(&s);
+	memcpy(data_before, guest_data, sizeof(data_before));
 	memcpy((void *)CODE, s.bytes, sizeof(s.bytes));
 	memcpy(guest_code, s.bytes, sizeof(s.bytes));
 	native_run(&s);
@@ -705,11 +950,10 @@ static bool run_case(uint64_t number, bool report)
 		data_fill();
 		return true;
 	}
-	equal = same(&native_result, &guest) &&
-		memcmp((void *)DATA, guest_data, DATA_PAGES * PAGE) == 0;
+	equal = same_at_last(&s, &guest);
 	if (!equal && report)
 		print_difference(number, &s, &guest);
-	if (!equal)
+	if (!equal || is_image_fault(&guest))
 		data_fill();
 	return equal;
 }
@@ -723,6 +967,8 @@ int main(int argc, char **argv)
 			seed = strtoull(argv[i + 1], NULL, 0);
 		else if (strcmp(argv[i], "--count") == 0)
 			count = strtoull(argv[i + 1], NULL, 0);
+		else if (strcmp(argv[i], "--special") == 0)
+			special = strtoull(argv[i + 1], NULL, 0);
 	}
 	native_setup();
 	guest_setup();

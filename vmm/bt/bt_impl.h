@@ -10,36 +10,15 @@
 #ifndef VMM_BT_BT_IMPL_H
 #define VMM_BT_BT_IMPL_H
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdatomic.h>
 
 #include "vmm/bt/decode.h"
 #include "vmm/bt/insn_id.h"
+#include "vmm/bt/mmu.h"
 #include "vmm/bt/x86.h"
 #include "vmm/core/engine.h"
-
-/* The soft TLB: linear pages to host pages, of pages that are memory and may be accessed so. */
-enum tlb_access { TLB_READ, TLB_WRITE, TLB_FETCH, TLB_ACCESSES };
-/* For whom: SMAP lets the supervisor touch user pages only while AC is set. */
-enum tlb_mode { TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER, TLB_MODES };
-
-#define TLB_ENTRIES 256u
-#define TLB_GLOBAL  0u           /* as a context: pages of every address space */
-#define TLB_NOTHING (1ull << 62) /* a tag that no address has: it would not be canonical */
-#define TLB_CONTEXT 0xfffull     /* the low bits of a tag */
-
-struct tlb_entry {
-	uint64_t tag; /* linear page | context; an entry that holds nothing has a tag no page has */
-	uint8_t *host;
-	uint64_t gpa; /* of the page */
-};
-
-struct tlb {
-	struct tlb_entry entry[TLB_MODES][TLB_ACCESSES][TLB_ENTRIES];
-	uint16_t context; /* 1 to 4095: of the present address space */
-	/* Linear addresses that large pages have entries for: INVLPG there drops all. Per half. */
-	uint64_t large_low[2], large_high[2];
-};
 
 /* A fault on its way to delivery. */
 struct fault {
@@ -53,7 +32,12 @@ struct vector_state {
 	_Alignas(64) uint8_t zmm[32][64];
 	uint64_t k[8];
 	uint32_t mxcsr;
-	_Alignas(16) uint8_t x87[512]; /* as FXSAVE64 has it; only the x87 part is valid */
+	/*
+	 * As FXSAVE64 has it; only the x87 part is valid, and MXCSR one that the host takes. The
+	 * last instruction and its operand are there whether an exception is pending or not.
+	 */
+	_Alignas(16) uint8_t x87[512];
+	uint16_t x87_cs, x87_ds; /* their selectors */
 };
 
 /* Decoded instructions, by guest-physical address. */
@@ -125,10 +109,46 @@ struct engine_vcpu {
 
 	struct engine_vm *vm;
 	unsigned index;
+
+	/* vcpu.c. What other threads ask for; attention is set behind each. */
+	struct lapic *lapic;
+	uint64_t lapic_page; /* guest-physical, or ~0: not to be reached by memory */
+	struct cpuid_table own_cpuid;
+	uint8_t activity; /* enum cpu_activity, but for CPU_HALTED: `halted` */
+	_Atomic bool attention;
+	_Atomic bool kicked, nmi_pending, init_pending, flush_pending;
+	_Atomic int sipi_vector; /* -1: none */
+	pthread_mutex_t wait_lock;
+	pthread_cond_t wait_changed; /* attention was set; on CLOCK_MONOTONIC */
+	uint64_t clock_msr[2];       /* kvmclock.c: wall clock, system time */
+	_Atomic uint64_t instructions;
 };
+
+#define DOORBELLS_MAX 1024u
 
 struct engine_vm {
 	struct vm_config config;
+	struct engine_vcpu *vcpu[ENGINE_VCPUS_MAX];
+	struct apic_bus *apics;
+	struct ioapic *ioapic;
+	struct i8259 *pic;
+	struct i8254 *pit;
+	uint32_t tsc_khz;
+	uint64_t clock_origin_ns; /* CLOCK_MONOTONIC at which the paravirtual clock was 0 */
+
+	/* irq.c: eventfds that become messages, on a thread of their own. */
+	int epoll_fd, stop_fd;
+	pthread_t irq_thread;
+	bool irq_started;
+	pthread_mutex_t line_lock; /* guards the list; held while a message is sent */
+	struct msi_line *lines;
+
+	pthread_rwlock_t doorbell_lock; /* guards the two below */
+	unsigned doorbell_count;
+	struct doorbell doorbell[DOORBELLS_MAX];
+
+	/* Pages written, a bit each, by range; NULL while nobody asks. */
+	_Atomic(_Atomic uint64_t *) dirty[MEMORY_RANGES_MAX];
 };
 
 /* cpu.c */
@@ -138,29 +158,5 @@ _Noreturn void cpu_fault(struct engine_vcpu *cpu, enum exception vector, int32_t
 _Noreturn void cpu_page_fault(struct engine_vcpu *cpu, uint64_t address, uint32_t error);
 /* Mode, privilege and the like have changed. */
 void cpu_mode_update(struct engine_vcpu *cpu);
-
-/* mmu.c: linear addresses. Each faults as the guest would. */
-
-uint64_t linear_read(struct engine_vcpu *cpu, uint64_t address, unsigned size);
-void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value);
-/* As the processor itself does it for descriptors and task states, whatever CPL is. */
-uint64_t system_read(struct engine_vcpu *cpu, uint64_t address, unsigned size);
-void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value);
-/* Any number of bytes: all pages are checked before the first byte moves. */
-void linear_read_bytes(struct engine_vcpu *cpu, uint64_t address, void *to, unsigned size);
-void linear_write_bytes(struct engine_vcpu *cpu, uint64_t address, const void *from, unsigned size);
-/* Would a write of `size` bytes fault? Then it does. */
-void linear_probe_write(struct engine_vcpu *cpu, uint64_t address, unsigned size);
-/*
- * The bytes at `address` on the host, or NULL: they are no memory, or in two pages. For writing
- * they are read and written as one.
- */
-uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
-		     enum tlb_access access);
-/* The page of code at `address`: its host address and its guest-physical one. NULL: no memory. */
-const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa);
-
-void tlb_flush(struct engine_vcpu *cpu, bool global);
-void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address);
 
 #endif

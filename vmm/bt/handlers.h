@@ -26,6 +26,13 @@ bool condition_holds(const struct engine_vcpu *cpu, unsigned condition);
 /* native.c */
 insn_handler do_native;
 
+/* gather.c */
+insn_handler do_gather, do_scatter, do_vmaskmov, do_maskmov;
+
+/* fpu.c, xsave.c */
+insn_handler do_fnstenv, do_fldenv, do_fnsave, do_frstor, do_fwait, do_fxsave, do_fxrstor;
+insn_handler do_ldmxcsr, do_stmxcsr, do_xsave, do_xsave_compacted, do_xrstor, do_xgetbv;
+
 /* string.c */
 insn_handler do_movs, do_stos, do_lods, do_cmps, do_scas, do_ins, do_outs;
 
@@ -41,8 +48,10 @@ insn_handler do_load_far_pointer, do_lar_lsl, do_verify, do_arpl, do_pushf, do_p
 insn_handler do_clac_stac, do_hlt, do_in, do_out, do_syscall, do_sysret, do_sysenter, do_sysexit;
 insn_handler do_swapgs, do_int, do_rdtsc, do_rdpid, do_rdmsr, do_wrmsr, do_xsetbv;
 insn_handler do_segment_base, do_cpuid, do_random, do_clzero, do_rdpmc, do_clflush, do_undefined;
+insn_handler do_hypercall;
 /* Through a port of the task's, or #GP. */
 void port_check(struct engine_vcpu *cpu, uint16_t port, unsigned size);
+void port_write(struct engine_vcpu *cpu, uint16_t port, unsigned size, uint64_t value);
 
 /* control.c */
 insn_handler do_jcc, do_jmp, do_jmp_indirect, do_call, do_call_indirect, do_ret, do_loop, do_jcxz;

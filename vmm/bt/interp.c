@@ -16,6 +16,26 @@
 static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_NATIVE] = do_native,
 	[INSN_X87] = do_native,
+	[INSN_GATHER] = do_gather,
+	[INSN_SCATTER] = do_scatter,
+	[INSN_VMASKMOV] = do_vmaskmov,
+	[INSN_MASKMOV] = do_maskmov,
+	[INSN_FNSTENV] = do_fnstenv,
+	[INSN_FLDENV] = do_fldenv,
+	[INSN_FNSAVE] = do_fnsave,
+	[INSN_FRSTOR] = do_frstor,
+	[INSN_FWAIT] = do_fwait,
+	[INSN_FXSAVE] = do_fxsave,
+	[INSN_FXRSTOR] = do_fxrstor,
+	[INSN_LDMXCSR] = do_ldmxcsr,
+	[INSN_STMXCSR] = do_stmxcsr,
+	[INSN_XSAVE] = do_xsave,
+	[INSN_XSAVEOPT] = do_xsave,
+	[INSN_XSAVEC] = do_xsave_compacted,
+	[INSN_XSAVES] = do_xsave_compacted,
+	[INSN_XRSTOR] = do_xrstor,
+	[INSN_XRSTORS] = do_xrstor,
+	[INSN_XGETBV] = do_xgetbv,
 	[INSN_ADD] = do_binary,
 	[INSN_OR] = do_binary,
 	[INSN_ADC] = do_binary,
@@ -201,6 +221,8 @@ static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_CLFLUSHOPT] = do_clflush,
 	[INSN_CLWB] = do_clflush,
 	[INSN_CLZERO] = do_clzero,
+	[INSN_VMCALL] = do_hypercall,
+	[INSN_VMMCALL] = do_hypercall,
 	[INSN_UD] = do_undefined,
 };
 
@@ -309,7 +331,9 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 
 	if (sigsetjmp(cpu->escape, 0))
 		return false;
-	for (; left && !cpu->halted && !cpu->debug_pending; left--)
+	for (; left && !cpu->halted && !cpu->debug_pending &&
+	       !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
+	     left--)
 		step(cpu);
 	return true;
 }

@@ -12,8 +12,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "devices/lapic.h"
 #include "vmm/base/bytes.h"
-#include "vmm/bt/bt_impl.h"
+#include "vmm/bt/vcpu.h"
 
 #define PAGE_MASK 4095ull
 
@@ -61,6 +62,19 @@ static uint64_t entry_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned wide)
 	return atomic_load_explicit((_Atomic uint64_t *)at, memory_order_acquire);
 }
 
+static void dirty_note(struct engine_vm *vm, uint64_t gpa)
+{
+	const struct guest_memory *memory = vm->config.memory;
+
+	for (unsigned i = 0; i < memory->count; i++) {
+		_Atomic uint64_t *bits = atomic_load_explicit(&vm->dirty[i], memory_order_acquire);
+		uint64_t page = (gpa - memory->range[i].base) / 4096;
+
+		if (bits && gpa - memory->range[i].base < memory->range[i].size)
+			atomic_fetch_or(&bits[page / 64], 1ull << page % 64);
+	}
+}
+
 /* Set bits in an entry if it is still what was read. False: it changed, walk again. */
 static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
 {
@@ -70,6 +84,7 @@ static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
 
 	if (!at || (w->entry[level] & bits) == bits)
 		return true;
+	dirty_note(w->cpu->vm, w->entry_gpa[level]);
 	if (w->wide == 4)
 		return atomic_compare_exchange_strong((_Atomic uint32_t *)at, &old32,
 						      old32 | (uint32_t)bits);
@@ -325,6 +340,8 @@ static uint8_t *page_host(struct engine_vcpu *cpu, uint64_t linear, enum tlb_acc
 		       : (void *)memory_at(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096);
 	if (!host)
 		return NULL;
+	if (access == TLB_WRITE)
+		dirty_note(cpu->vm, page.gpa);
 	if (page.size > 4096)
 		large_note(&cpu->tlb, linear, page.size);
 	*entry = (struct tlb_entry){
@@ -350,13 +367,40 @@ static uint64_t next_page(const struct engine_vcpu *cpu, uint64_t address)
 	return cpu->long_mode ? next : next & 0xffffffff;
 }
 
+/* The local APIC's page belongs to the vCPU; doorbells ring; the rest is on the bus. */
+
+static bool is_lapic(const struct engine_vcpu *cpu, uint64_t gpa)
+{
+	return cpu->lapic && (gpa & ~PAGE_MASK) == cpu->lapic_page;
+}
+
+static uint64_t piece_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned size)
+{
+	if (is_lapic(cpu, gpa))
+		return lapic_read(cpu->lapic, gpa & PAGE_MASK, size);
+	return bus_read(cpu->vm->config.mmio, gpa, size);
+}
+
+static void piece_write(struct engine_vcpu *cpu, uint64_t gpa, unsigned size, uint64_t value)
+{
+	if (is_lapic(cpu, gpa))
+		lapic_write(cpu->lapic, gpa & PAGE_MASK, size, value);
+	else if (!bt_doorbell_ring(cpu->vm, true, gpa, size))
+		bus_write(cpu->vm->config.mmio, gpa, size, value);
+}
+
+/* As large pieces as the bus takes. */
+static unsigned piece_size(unsigned size)
+{
+	return size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+}
+
 static void device_read(struct engine_vcpu *cpu, uint64_t gpa, uint8_t *to, unsigned size)
 {
-	/* As large pieces as the bus takes. */
 	while (size) {
-		unsigned n = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+		unsigned n = piece_size(size);
 
-		le_put(to, n, bus_read(cpu->vm->config.mmio, gpa, n));
+		le_put(to, n, piece_read(cpu, gpa, n));
 		to += n;
 		gpa += n;
 		size -= n;
@@ -366,9 +410,9 @@ static void device_read(struct engine_vcpu *cpu, uint64_t gpa, uint8_t *to, unsi
 static void device_write(struct engine_vcpu *cpu, uint64_t gpa, const uint8_t *from, unsigned size)
 {
 	while (size) {
-		unsigned n = size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+		unsigned n = piece_size(size);
 
-		bus_write(cpu->vm->config.mmio, gpa, n, le_get(from, n));
+		piece_write(cpu, gpa, n, le_get(from, n));
 		from += n;
 		gpa += n;
 		size -= n;

@@ -6,9 +6,11 @@
 #include <errno.h>
 #include <x86intrin.h>
 
+#include "devices/lapic.h"
 #include "vmm/base/checked.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
+#include "vmm/bt/vcpu.h"
 
 enum msr_rule {
 	MSR_ANY,       /* holds what is written */
@@ -110,10 +112,68 @@ uint64_t cpu_tsc(const struct engine_vcpu *cpu)
 	return __rdtsc() + cpu->tsc_offset;
 }
 
+/* The local APIC's. */
+
+#define MSR_APIC_BASE    0x1bu
+#define MSR_TSC_DEADLINE 0x6e0u
+
+uint64_t cpu_cr8(const struct engine_vcpu *cpu)
+{
+	return cpu->lapic ? lapic_cr8(cpu->lapic) : cpu->cr8;
+}
+
+void cpu_cr8_set(struct engine_vcpu *cpu, uint64_t value)
+{
+	cpu->cr8 = value;
+	if (cpu->lapic)
+		lapic_cr8_set(cpu->lapic, (uint8_t)value);
+}
+
+/* Where its registers are in memory, after IA32_APIC_BASE changed. */
+void cpu_lapic_moved(struct engine_vcpu *cpu)
+{
+	uint64_t base = lapic_base(cpu->lapic);
+	bool mapped = base & LAPIC_BASE_ENABLE && !(base & LAPIC_BASE_X2APIC);
+
+	cpu->lapic_page = mapped ? base & 0xffffffffff000ull : ~0ull;
+	tlb_flush(cpu, true);
+}
+
+static bool is_lapic_msr(const struct engine_vcpu *cpu, uint32_t index)
+{
+	return cpu->lapic && (index == MSR_APIC_BASE || index == MSR_TSC_DEADLINE ||
+			      (index >= LAPIC_MSR_FIRST && index <= LAPIC_MSR_LAST));
+}
+
+static int lapic_msr(struct engine_vcpu *cpu, uint32_t index, uint64_t *value, bool write)
+{
+	int ret = 0;
+
+	if (index == MSR_APIC_BASE && write) {
+		ret = lapic_base_set(cpu->lapic, *value);
+		cpu_lapic_moved(cpu);
+	} else if (index == MSR_APIC_BASE) {
+		*value = lapic_base(cpu->lapic);
+	} else if (index == MSR_TSC_DEADLINE && write) {
+		lapic_tsc_deadline_set(cpu->lapic, *value);
+	} else if (index == MSR_TSC_DEADLINE) {
+		*value = lapic_tsc_deadline(cpu->lapic);
+	} else if (write) {
+		ret = lapic_msr_write(cpu->lapic, index, *value);
+	} else {
+		ret = lapic_msr_read(cpu->lapic, index, value);
+	}
+	return ret;
+}
+
 int msr_read(struct engine_vcpu *cpu, uint32_t index, uint64_t *value)
 {
 	const struct msr_row *row = row_find(index);
 
+	if (is_lapic_msr(cpu, index))
+		return lapic_msr(cpu, index, value, false);
+	if (kvmclock_msr_read(cpu, index, value) == 0)
+		return 0;
 	if (index == MSR_TSC)
 		*value = cpu_tsc(cpu);
 	else if (index == MSR_TSC_ADJUST)
@@ -131,6 +191,10 @@ int msr_write(struct engine_vcpu *cpu, uint32_t index, uint64_t value)
 {
 	const struct msr_row *row = row_find(index);
 
+	if (is_lapic_msr(cpu, index))
+		return lapic_msr(cpu, index, &value, true);
+	if (kvmclock_msr_write(cpu, index, value) == 0)
+		return 0;
 	switch (index) {
 	case MSR_TSC:
 		/* What the counter is moved by shows in TSC_ADJUST (SDM vol. 3, 18.17.3). */

@@ -37,7 +37,14 @@ enum { HOST_G = 8, HOST_E = 9, HOST_B = 10 };
 
 #define MXCSR_HOST 0x1f80u
 
+#define X87_MASKS   0x3fu /* of the control word: all exceptions masked */
 #define X87_SUMMARY 0x80u /* of the status word: an exception is pending */
+
+/* Offsets in the image of x87. */
+#define X87_OPCODE    6
+#define X87_IP        8
+#define X87_DP        16
+#define X87_REGISTERS 32
 
 #define XCR0_SSE    2u
 #define XCR0_AVX    4u
@@ -145,9 +152,20 @@ __attribute__((noinline)) static void x87_load(const struct vector_state *v)
 	__asm__ volatile("fxrstor64 %0" : : "m"(v->x87));
 }
 
+/* Where the last instruction was is the guest's and stays; so does an MXCSR that can be loaded. */
 __attribute__((noinline)) static void x87_save(struct vector_state *v)
 {
-	__asm__ volatile("fxsave64 %0\n\tfninit" : "=m"(v->x87));
+	uint8_t last[X87_REGISTERS - X87_OPCODE];
+
+	memcpy(last, v->x87 + X87_OPCODE, sizeof(last));
+	__asm__ volatile("fxsave64 %0\n\tfninit" : "+m"(v->x87));
+	memcpy(v->x87 + X87_OPCODE, last, sizeof(last));
+}
+
+void native_x87_settle(struct vector_state *v)
+{
+	x87_load(v);
+	x87_save(v);
 }
 
 /* Those of x87 and MMX: their unit is loaded and saved whole. */
@@ -165,16 +183,21 @@ static bool keeps_registers(const struct insn *insn)
 static _Thread_local struct engine_vcpu *in_stub;
 static _Thread_local const struct insn *in_insn;
 
-/* What any MMX instruction does to the state: top of stack 0, all registers in use. */
-static void mmx_enter(struct vector_state *v)
+/* The image counts from the top of the stack: register i is ST(i - top). */
+void native_mmx_get(const struct vector_state *v, uint8_t mm[8][16])
 {
 	unsigned top = le16_get(v->x87 + 2) >> 11 & 7;
-	uint8_t old[8][16];
 
-	/* The image counts from the top: register i was ST(i - top), and becomes ST(i). */
-	memcpy(old, v->x87 + 32, sizeof(old));
 	for (unsigned i = 0; i < 8; i++)
-		memcpy(v->x87 + 32 + 16 * i, old[(i - top) & 7], 16);
+		memcpy(mm[i], v->x87 + 32 + (size_t)16 * ((i - top) & 7), 16);
+}
+
+void native_mmx_enter(struct vector_state *v)
+{
+	uint8_t mm[8][16];
+
+	native_mmx_get(v, mm);
+	memcpy(v->x87 + 32, mm, sizeof(mm));
 	v->x87[3] &= (uint8_t)~0x38u;
 	v->x87[4] = 0xff;
 }
@@ -195,7 +218,7 @@ bool native_fault(const ucontext_t *context)
 	cpu->vector.mxcsr = context->uc_mcontext.fpregs->mxcsr;
 	/* Of conversions to and from MMX the switch to that state is done all the same. */
 	if (keeps_registers(in_insn))
-		mmx_enter(&cpu->vector);
+		native_mmx_enter(&cpu->vector);
 	cpu_fault(cpu, cpu->cr4 & CR4_OSXMMEXCPT ? EXCEPTION_XM : EXCEPTION_UD, NO_ERROR_CODE);
 }
 
@@ -226,6 +249,7 @@ int native_create(struct native **out)
 	if (fd >= 0)
 		close(fd);
 	n->run = run_of_host();
+	fpu_layout_read(&n->layout);
 	if (ret) {
 		native_destroy(n);
 		return ret;
@@ -395,7 +419,7 @@ static void stub_make(uint8_t *at, const uint8_t *raw, const struct insn *insn)
 }
 
 /* May it run? SDM vol. 3, 2.5 and 13.1; vol. 2, 2.8. */
-static void unit_check(struct engine_vcpu *cpu, const struct insn *insn)
+void native_unit_check(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	bool x87 = keeps_registers(insn);
 	uint32_t wanted = XCR0_SSE | XCR0_AVX;
@@ -417,6 +441,12 @@ static void unit_check(struct engine_vcpu *cpu, const struct insn *insn)
 	}
 	if (cpu->cr0 & CR0_TS)
 		cpu_fault(cpu, EXCEPTION_NM, NO_ERROR_CODE);
+}
+
+void native_x87_check(struct engine_vcpu *cpu)
+{
+	if (cpu->vector.x87[2] & X87_SUMMARY && cpu->cr0 & CR0_NE)
+		cpu_fault(cpu, EXCEPTION_MF, NO_ERROR_CODE);
 }
 
 /* Registers in and out of the frame. */
@@ -543,6 +573,46 @@ static bool is_waiting(const struct insn *insn)
 	return !(insn->code == 0xdb && reg == 4); /* FNCLEX, FNINIT and old ones */
 }
 
+/* Those that only control the unit are not what its last instruction is: SDM vol. 1, 8.1.8. */
+static bool is_control(const struct insn *insn)
+{
+	unsigned reg = insn->modrm >> 3 & 7;
+
+	if (insn->modrm >> 6 != 3)
+		return (insn->code == 0xd9 && (reg == 5 || reg == 7)) ||
+		       (insn->code == 0xdd && reg == 7);
+	return insn->code == 0xdb && reg == 4;
+}
+
+/* The last instruction of x87 is this one. `operand`: its offset in memory. */
+static void x87_note(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *memory,
+		     uint64_t operand)
+{
+	struct vector_state *v = &cpu->vector;
+
+	if (insn->code == 0xdb && insn->modrm == 0xe3) { /* FNINIT */
+		memset(v->x87 + X87_OPCODE, 0, X87_DP + 8 - X87_OPCODE);
+		v->x87_cs = v->x87_ds = 0;
+	}
+	if (is_control(insn))
+		return;
+	le16_put(v->x87 + X87_OPCODE, (uint16_t)((insn->code & 7) << 8 | insn->modrm));
+	le64_put(v->x87 + X87_IP, cpu->rip);
+	v->x87_cs = cpu->segment[CPU_CS].selector;
+	if (memory) {
+		le64_put(v->x87 + X87_DP, operand);
+		v->x87_ds = cpu->segment[insn->memory.segment].selector;
+	}
+}
+
+/* Can it be that nothing is stored, as the exception that it raises is not masked? */
+static bool may_not_store(const struct engine_vcpu *cpu, const struct insn *insn,
+			  const struct operand *memory)
+{
+	return insn->opcode->id == INSN_X87 && memory && memory->access == OPERAND_WRITE &&
+	       (cpu->vector.x87[0] & X87_MASKS) != X87_MASKS;
+}
+
 void do_native(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	const struct cached_insn *cached =
@@ -555,7 +625,7 @@ void do_native(struct engine_vcpu *cpu, const struct insn *insn)
 
 	if (cached == &cpu->across)
 		slot = (size_t)INSN_CACHE * STUB_SIZE;
-	unit_check(cpu, insn);
+	native_unit_check(cpu, insn);
 	/* FNSTSW AX: the one of x87 that writes a general register. */
 	if (insn->opcode->id == INSN_X87 && insn->code == 0xdf && insn->modrm == 0xe0) {
 		gpr_set(cpu, CPU_RAX, 2, le16_get(cpu->vector.x87 + 2));
@@ -565,12 +635,15 @@ void do_native(struct engine_vcpu *cpu, const struct insn *insn)
 		zero_vectors(cpu, insn->vector_bytes == 32);
 		return;
 	}
-	if (x87 && is_waiting(insn) && cpu->vector.x87[2] & X87_SUMMARY && cpu->cr0 & CR0_NE)
-		cpu_fault(cpu, EXCEPTION_MF, NO_ERROR_CODE);
+	if (x87 && is_waiting(insn))
+		native_x87_check(cpu);
 	frame_load(&frame, cpu, insn);
 	frame.memory = buffer;
 	if (memory)
 		native_memory_load(cpu, insn, memory, buffer);
+	if (may_not_store(cpu, insn, memory)) /* then what is there comes back */
+		linear_read_bytes(cpu, operand_linear(cpu, insn, memory->size, true), buffer,
+				  memory->size);
 	stub_make(cpu->native->write + slot, cached->bytes, insn);
 	in_stub = cpu;
 	in_insn = insn;
@@ -580,6 +653,8 @@ void do_native(struct engine_vcpu *cpu, const struct insn *insn)
 	if (x87)
 		x87_save(&cpu->vector);
 	in_stub = NULL;
+	if (insn->opcode->id == INSN_X87)
+		x87_note(cpu, insn, memory, memory ? operand_offset(cpu, insn) : 0);
 	if (memory)
 		native_memory_store(cpu, insn, memory, buffer);
 	frame_store(&frame, cpu, insn);

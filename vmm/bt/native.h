@@ -9,6 +9,7 @@
 #include <ucontext.h>
 
 #include "vmm/bt/bt_impl.h"
+#include "vmm/bt/fpu.h"
 
 struct native_frame;
 
@@ -16,10 +17,23 @@ struct native {
 	uint8_t *write, *execute; /* the stubs, seen twice */
 	size_t size;
 	void (*run)(struct native_frame *frame, const void *stub);
+	struct fpu_layout layout;
 };
 
 int native_create(struct native **out);
 void native_destroy(struct native *native);
+
+/* May the instruction run? #UD and #NM, as its encoding and registers have it. */
+void native_unit_check(struct engine_vcpu *cpu, const struct insn *insn);
+/* #MF if an earlier instruction of x87 left an exception. */
+void native_x87_check(struct engine_vcpu *cpu);
+/* The MMX registers, 8 bytes of each. */
+void native_mmx_get(const struct vector_state *v, uint8_t mm[8][16]);
+/* After x87's control, status or registers came from somewhere: makes of them what the host would.
+ */
+void native_x87_settle(struct vector_state *v);
+/* What any MMX instruction does to the state: top of stack 0, all registers in use. */
+void native_mmx_enter(struct vector_state *v);
 
 /* native_memory.c: the instruction's memory operand, or NULL; all that may fault, into `buffer`
  * (128 bytes) what is read; out of it what was written. */

@@ -11,8 +11,10 @@
 #include "vmm/bt/native.h"
 #include "vmm/bt/operand.h"
 
+#define MXCSR_MM (1u << 17)
+
 /* Those that fault on an address that is not a multiple of the size. */
-static bool is_aligned_access(const struct insn *insn, unsigned size)
+static bool is_aligned_access(const struct engine_vcpu *cpu, const struct insn *insn, unsigned size)
 {
 	bool prefix_66 = insn->opcode->match & P_66;
 
@@ -37,9 +39,10 @@ static bool is_aligned_access(const struct insn *insn, unsigned size)
 	if (insn->map == INSN_MAP_0F38 && insn->code == 0x2a)
 		return true;
 	/*
-	 * All others of the legacy encodings, but for string comparisons, and SHA (seen on AMD's).
+	 * All others of the legacy encodings, but for string comparisons, and SHA (seen on AMD's),
+	 * and unless AMD's misaligned mode is on (AMD64 vol. 1, 4.3.2).
 	 */
-	return insn->encoding == INSN_LEGACY && size == 16 &&
+	return insn->encoding == INSN_LEGACY && size == 16 && !(cpu->vector.mxcsr & MXCSR_MM) &&
 	       !(insn->map == INSN_MAP_0F3A && (insn->code & 0xfc) == 0x60) &&
 	       (prefix_66 || insn->map == INSN_MAP_0F);
 }
@@ -248,12 +251,33 @@ static bool is_whole_access(const struct insn *insn)
 	return false;
 }
 
+/*
+ * Legacy instructions that use the lower half of their 16 bytes only: UNPCKLx and PUNPCKLx, and
+ * shifts by a count in memory. In misaligned mode they read no more.
+ */
+static bool is_half_access(const struct insn *insn)
+{
+	static const uint8_t codes[] = {0x14, 0x60, 0x61, 0x62, 0x6c, 0xd1, 0xd2,
+					0xd3, 0xe1, 0xe2, 0xf1, 0xf2, 0xf3};
+
+	return insn->encoding == INSN_LEGACY && insn->map == INSN_MAP_0F &&
+	       memchr(codes, insn->code, sizeof(codes));
+}
+
 void native_memory_load(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *o,
 			uint8_t *buffer)
 {
-	if (is_aligned_access(insn, o->size) && operand_address(cpu, insn) % o->size &&
+	struct operand half = *o;
+
+	if (is_aligned_access(cpu, insn, o->size) && operand_address(cpu, insn) % o->size &&
 	    !(insn->mask && elements_touched(cpu, insn, o, o->size / element_bytes(insn, o)) == 0))
 		cpu_fault(cpu, EXCEPTION_GP, 0);
+	if (o->size == 16 && cpu->vector.mxcsr & MXCSR_MM && is_half_access(insn)) {
+		half.size = 8;
+		memset(buffer, 0, o->size);
+		whole_access(cpu, insn, &half, buffer);
+		return;
+	}
 	if (!insn->mask || is_whole_access(insn)) {
 		whole_access(cpu, insn, o, buffer);
 		return;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Neutral state in and out, field by field. The local APIC and the vector unit belong to their own
- * modules.
+ * Neutral state in and out, field by field. The local APIC belongs to the VM's own
+ * part (vm.c).
  */
 #include "vmm/bt/state.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
+#include "vmm/bt/fpu.h"
 #include "vmm/bt/system.h"
 
 /* MSRs that are saved, in the order in which they are set. */
@@ -62,7 +62,7 @@ int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
 	cpu->debug_pending = 0;
 	cpu_mode_update(cpu);
 	tlb_flush(cpu, true);
-	if (cpu_set_cr3(cpu, in->cr3))
+	if (cpu_set_cr3(cpu, in->cr3) || fpu_state_set(cpu, in))
 		return -EINVAL;
 	for (unsigned i = 0; i < in->msr_count; i++)
 		if (msr_write(cpu, in->msr[i].index, in->msr[i].value))
@@ -90,6 +90,7 @@ void bt_state_get(const struct engine_vcpu *cpu, struct cpu_state *out)
 	out->dr6 = cpu->dr6;
 	out->dr7 = cpu->dr7;
 	out->xcr0 = cpu->xcr0;
+	fpu_state_get(cpu, out);
 	out->activity = cpu->halted ? CPU_HALTED : CPU_RUNNING;
 	out->events = (struct cpu_events){.shadow = cpu->shadow, .nmi_masked = cpu->nmi_masked};
 	out->msr_count = 0;
@@ -133,10 +134,7 @@ void bt_state_reset(struct engine_vcpu *cpu)
 	memset(&cpu->msr, 0, sizeof(cpu->msr));
 	cpu->msr.pat = 0x0007040600070406ull;
 	cpu->msr.misc_enable = 1;
-	memset(&cpu->vector, 0, sizeof(cpu->vector));
-	cpu->vector.mxcsr = 0x1f80;
-	le16_put(cpu->vector.x87, 0x40);
-	le32_put(cpu->vector.x87 + 24, 0x1f80);
+	fpu_reset(cpu);
 	cpu->halted = cpu->nmi_masked = false;
 	cpu->shadow = 0;
 	cpu->debug_pending = 0;

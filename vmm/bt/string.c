@@ -2,8 +2,10 @@
 /*
  * String instructions. One element a time, registers committed after each, so that a fault or an
  * interrupt in the middle of a repetition finds the guest at a boundary. A repetition runs for some
- * elements and then lets the run loop look at interrupts: RIP stays on it until it is done.
+ * elements and then lets the run loop look at interrupts: RIP stays on it until it is done. MOVS
+ * and STOS go by pages where nothing can be seen of that: upwards, in memory, without overlap.
  */
+#include "vmm/base/bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 
@@ -16,6 +18,8 @@ struct string {
 	unsigned size;  /* of an element */
 	unsigned width; /* of the address registers */
 	int64_t step;   /* size or -size, by DF */
+	/* Optional: carry out several; how many. */
+	uint64_t (*many)(const struct string *s, uint64_t count);
 };
 
 static struct string string_of(struct engine_vcpu *cpu, const struct insn *insn, unsigned size)
@@ -110,7 +114,7 @@ static void outs_one(const struct string *s)
 	struct engine_vcpu *cpu = s->cpu;
 	uint16_t port = (uint16_t)cpu->gpr[CPU_RDX];
 
-	bus_write(cpu->vm->config.pio, port, s->size, linear_read(cpu, source_linear(s), s->size));
+	port_write(cpu, port, s->size, linear_read(cpu, source_linear(s), s->size));
 	advance(s, CPU_RSI);
 }
 
@@ -124,6 +128,74 @@ static bool repetition_ends(const struct string *s)
 	return zero != (s->insn->repeat == INSN_REPEAT_E);
 }
 
+/* Elements from `linear` to the end of its page. */
+static uint64_t to_page_end(const struct string *s, uint64_t linear)
+{
+	return (4096 - (linear & 4095)) / s->size;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Segments that check nothing within a page. */
+static bool is_flat(const struct engine_vcpu *cpu, unsigned segment)
+{
+	const struct cpu_segment *s = &cpu->segment[segment];
+
+	return cpu->mode == DECODE_64 || (s->limit == ~0u && s->base == 0 && !s->unusable);
+}
+
+/* Several elements at once, fewer than `count` perhaps; 0: it must go by one. */
+static uint64_t movs_many(const struct string *s, uint64_t count)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint64_t source, target;
+	uint8_t *from, *to;
+
+	if (s->step < 0 || !is_flat(cpu, s->insn->memory.segment) || !is_flat(cpu, CPU_ES))
+		return 0;
+	/* What the source faults with comes before all of the target's. */
+	source = source_linear(s);
+	count = least(count, to_page_end(s, source));
+	from = count < 2 ? NULL : linear_host(cpu, source, (unsigned)(count * s->size), TLB_READ);
+	if (!from)
+		return 0;
+	target = target_linear(s, true);
+	count = least(count, to_page_end(s, target));
+	to = count < 2 ? NULL : linear_host(cpu, target, (unsigned)(count * s->size), TLB_WRITE);
+	/* Upwards into itself it repeats a pattern, which memcpy does not. */
+	if (!to || (to > from && to < from + count * s->size))
+		return 0;
+	memmove(to, from, count * s->size);
+	gpr_set(cpu, CPU_RSI, s->width, cpu->gpr[CPU_RSI] + count * s->size);
+	gpr_set(cpu, CPU_RDI, s->width, cpu->gpr[CPU_RDI] + count * s->size);
+	return count;
+}
+
+static uint64_t stos_many(const struct string *s, uint64_t count)
+{
+	struct engine_vcpu *cpu = s->cpu;
+	uint64_t target;
+	uint8_t *to;
+
+	if (s->step < 0 || !is_flat(cpu, CPU_ES))
+		return 0;
+	target = target_linear(s, true);
+	count = least(count, to_page_end(s, target));
+	to = count < 2 ? NULL : linear_host(cpu, target, (unsigned)(count * s->size), TLB_WRITE);
+	if (!to)
+		return 0;
+	if (s->size == 1)
+		memset(to, (int)(cpu->gpr[CPU_RAX] & 0xff), count);
+	else
+		for (uint64_t i = 0; i < count; i++)
+			le_put(to + i * s->size, s->size, cpu->gpr[CPU_RAX]);
+	gpr_set(cpu, CPU_RDI, s->width, cpu->gpr[CPU_RDI] + count * s->size);
+	return count;
+}
+
 static void repeat(const struct string *s, void (*one)(const struct string *s))
 {
 	struct engine_vcpu *cpu = s->cpu;
@@ -133,14 +205,21 @@ static void repeat(const struct string *s, void (*one)(const struct string *s))
 		return;
 	}
 	for (unsigned i = 0; i < TURN; i++) {
-		uint64_t count = gpr_get(cpu, CPU_RCX, s->width);
+		uint64_t count = gpr_get(cpu, CPU_RCX, s->width), done = 0;
 
 		if (count == 0)
 			return;
-		one(s);
-		gpr_set(cpu, CPU_RCX, s->width, count - 1);
-		if (count == 1 || repetition_ends(s))
+		if (s->many)
+			done = s->many(s, count);
+		if (done == 0) {
+			one(s);
+			done = 1;
+		}
+		gpr_set(cpu, CPU_RCX, s->width, count - done);
+		if (count == done || repetition_ends(s))
 			return;
+		/* A page counts for as much as it has. */
+		i += (unsigned)done - 1;
 	}
 	cpu->next_rip = cpu->rip; /* to be continued */
 }
@@ -149,6 +228,7 @@ void do_movs(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	struct string s = string_of(cpu, insn, insn->operand[0].size);
 
+	s.many = movs_many;
 	repeat(&s, movs_one);
 }
 
@@ -156,6 +236,7 @@ void do_stos(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	struct string s = string_of(cpu, insn, insn->operand[0].size);
 
+	s.many = stos_many;
 	repeat(&s, stos_one);
 }
 

@@ -10,6 +10,7 @@
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
+#include "vmm/bt/vcpu.h"
 
 #define DST (&insn->operand[0])
 #define SRC (&insn->operand[1])
@@ -70,7 +71,7 @@ void do_mov_from_control(struct engine_vcpu *cpu, const struct insn *insn)
 		value = cpu->cr4;
 		break;
 	default:
-		value = cpu->cr8;
+		value = cpu_cr8(cpu);
 		break;
 	}
 	gpr_set(cpu, DST->reg, DST->size, value);
@@ -96,7 +97,7 @@ void do_mov_to_control(struct engine_vcpu *cpu, const struct insn *insn)
 		break;
 	default:
 		gp_if(cpu, value > 15);
-		cpu->cr8 = value;
+		cpu_cr8_set(cpu, value);
 		break;
 	}
 	gp_if(cpu, ret);
@@ -454,6 +455,12 @@ void port_check(struct engine_vcpu *cpu, uint16_t port, unsigned size)
 	gp_if(cpu, bits & ((1u << size) - 1));
 }
 
+void port_write(struct engine_vcpu *cpu, uint16_t port, unsigned size, uint64_t value)
+{
+	if (!bt_doorbell_ring(cpu->vm, false, port, size))
+		bus_write(cpu->vm->config.pio, port, size, value);
+}
+
 static uint16_t port_of(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *o)
 {
 	return (uint16_t)(o->kind == OPERAND_IMMEDIATE ? insn->immediate : cpu->gpr[CPU_RDX]);
@@ -472,7 +479,7 @@ void do_out(struct engine_vcpu *cpu, const struct insn *insn)
 	uint16_t port = port_of(cpu, insn, DST);
 
 	port_check(cpu, port, SRC->size);
-	bus_write(cpu->vm->config.pio, port, SRC->size, gpr_get(cpu, CPU_RAX, SRC->size));
+	port_write(cpu, port, SRC->size, gpr_get(cpu, CPU_RAX, SRC->size));
 }
 
 /* Fast system calls. */
@@ -709,6 +716,16 @@ void do_clzero(struct engine_vcpu *cpu, const struct insn *insn)
 
 	ud_if(cpu, !cpu_has(cpu, 0x80000008, CPUID_EBX, 0));
 	linear_write_bytes(cpu, segment_linear(cpu, segment, offset, 64, true), zeroes, 64);
+}
+
+/* Hypercalls of KVM's (Documentation/virt/kvm/x86/hypercalls.rst): none is known here. */
+void do_hypercall(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	bool allowed = cpu->cpl == 0;
+
+	(void)insn;
+	ud_if(cpu, !cpu_has(cpu, 1, CPUID_ECX, 31));
+	cpu->gpr[CPU_RAX] = (uint64_t)(allowed ? -1000 : -1); /* ENOSYS, EPERM in KVM's numbers */
 }
 
 /* There are no performance counters. */

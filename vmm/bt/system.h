@@ -32,6 +32,10 @@ int cpu_set_dr(struct engine_vcpu *cpu, unsigned number, uint64_t value);
 int msr_read(struct engine_vcpu *cpu, uint32_t index, uint64_t *value);
 int msr_write(struct engine_vcpu *cpu, uint32_t index, uint64_t value);
 
+/* CR8 is the local APIC's; a vCPU without one keeps it itself. */
+uint64_t cpu_cr8(const struct engine_vcpu *cpu);
+void cpu_cr8_set(struct engine_vcpu *cpu, uint64_t value);
+
 /* Does CPUID show the guest this feature? */
 bool cpu_has(const struct engine_vcpu *cpu, uint32_t function, enum cpuid_register reg,
 	     unsigned bit);

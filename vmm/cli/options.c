@@ -186,7 +186,7 @@ static const struct option_spec specs[] = {
 	{'c', "cpus", "N", "number of vCPUs (default: 1)", CMD_RUN, set_cpus},
 	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)", CMD_RUN,
 	 set_memory},
-	{0, "engine", "ENGINE", "what runs the guest: auto or kvm (default: auto)", CMD_RUN,
+	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)", CMD_RUN,
 	 set_engine},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},

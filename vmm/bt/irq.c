@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Interrupt messages and doorbells. A device signals an eventfd for a message; a thread of ours
+ * waits for all of them and sends. A guest's write that matches a doorbell signals its eventfd, on
+ * the vCPU's thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/lapic.h"
+#include "vmm/base/checked.h"
+#include "vmm/bt/vcpu.h"
+
+#define EVENTS_MAX 64
+
+struct msi_line {
+	struct engine_vm *vm;
+	int fd;
+	struct msi_line *next;
+	pthread_mutex_t lock; /* guards the two below */
+	bool set;
+	struct msi_message message;
+};
+
+void bt_msi_send(struct engine_vm *vm, const struct msi_message *message)
+{
+	struct apic_message m;
+
+	if (apic_message_from_msi(message->address, message->data, &m))
+		apic_bus_deliver(vm->apics, &m);
+}
+
+static void line_fire(struct msi_line *line)
+{
+	struct msi_message message;
+	uint64_t count;
+	bool set;
+
+	if (read(line->fd, &count, sizeof(count)) < 0)
+		return;
+	pthread_mutex_lock(&line->lock);
+	set = line->set;
+	message = line->message;
+	pthread_mutex_unlock(&line->lock);
+	if (set)
+		bt_msi_send(line->vm, &message);
+}
+
+static bool line_is_known(const struct engine_vm *vm, const struct msi_line *line)
+{
+	for (const struct msi_line *l = vm->lines; l; l = l->next)
+		if (l == line)
+			return true;
+	return false;
+}
+
+static void *irq_main(void *arg)
+{
+	struct engine_vm *vm = arg;
+	struct epoll_event events[EVENTS_MAX];
+
+	pthread_setname_np(pthread_self(), "bt-irq");
+	for (;;) {
+		int count = epoll_wait(vm->epoll_fd, events, EVENTS_MAX, -1);
+		bool stop = false;
+
+		pthread_mutex_lock(&vm->line_lock);
+		for (int i = 0; i < count; i++) {
+			struct msi_line *line = events[i].data.ptr;
+
+			stop |= !line;
+			/* One may have been destroyed since. */
+			if (line && line_is_known(vm, line))
+				line_fire(line);
+		}
+		pthread_mutex_unlock(&vm->line_lock);
+		if (stop)
+			return NULL;
+	}
+}
+
+int bt_irq_start(struct engine_vm *vm)
+{
+	struct epoll_event event = {.events = EPOLLIN};
+	int ret;
+
+	vm->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	vm->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vm->epoll_fd < 0 || vm->stop_fd < 0)
+		return -errno;
+	if (epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, vm->stop_fd, &event) < 0)
+		return -errno;
+	ret = -pthread_create(&vm->irq_thread, NULL, irq_main, vm);
+	vm->irq_started = ret == 0;
+	return ret;
+}
+
+void bt_irq_stop(struct engine_vm *vm)
+{
+	uint64_t one = 1;
+
+	if (vm->irq_started && write(vm->stop_fd, &one, sizeof(one)) == sizeof(one))
+		pthread_join(vm->irq_thread, NULL);
+	if (vm->epoll_fd >= 0)
+		close(vm->epoll_fd);
+	if (vm->stop_fd >= 0)
+		close(vm->stop_fd);
+}
+
+int bt_msi_line_create(struct engine_vm *vm, struct msi_line **out, int *fd)
+{
+	struct msi_line *line = calloc(1, sizeof(*line));
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = line};
+	int ret;
+
+	if (!line)
+		return -ENOMEM;
+	line->vm = vm;
+	line->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (line->fd < 0) {
+		ret = -errno;
+		free(line);
+		return ret;
+	}
+	pthread_mutex_init(&line->lock, NULL);
+	pthread_mutex_lock(&vm->line_lock);
+	line->next = vm->lines;
+	vm->lines = line;
+	pthread_mutex_unlock(&vm->line_lock);
+	if (epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, line->fd, &event) < 0) {
+		ret = -errno;
+		bt_msi_line_destroy(line);
+		return ret;
+	}
+	*out = line;
+	*fd = line->fd;
+	return 0;
+}
+
+int bt_msi_line_set(struct msi_line *line, const struct msi_message *message)
+{
+	pthread_mutex_lock(&line->lock);
+	line->set = message;
+	if (message)
+		line->message = *message;
+	pthread_mutex_unlock(&line->lock);
+	return 0;
+}
+
+void bt_msi_line_destroy(struct msi_line *line)
+{
+	struct engine_vm *vm;
+
+	if (!line)
+		return;
+	vm = line->vm;
+	pthread_mutex_lock(&vm->line_lock);
+	for (struct msi_line **l = &vm->lines; *l; l = &(*l)->next)
+		if (*l == line) {
+			*l = line->next;
+			break;
+		}
+	epoll_ctl(vm->epoll_fd, EPOLL_CTL_DEL, line->fd, NULL);
+	pthread_mutex_unlock(&vm->line_lock);
+	close(line->fd);
+	pthread_mutex_destroy(&line->lock);
+	free(line);
+}
+
+/* Doorbells. */
+
+static bool doorbell_equal(const struct doorbell *a, const struct doorbell *b)
+{
+	return a->mmio == b->mmio && a->address == b->address && a->size == b->size;
+}
+
+int bt_doorbell_add(struct engine_vm *vm, const struct doorbell *doorbell)
+{
+	int ret = 0;
+
+	pthread_rwlock_wrlock(&vm->doorbell_lock);
+	for (unsigned i = 0; i < vm->doorbell_count && ret == 0; i++)
+		if (doorbell_equal(&vm->doorbell[i], doorbell))
+			ret = -EEXIST;
+	if (ret == 0 && vm->doorbell_count == DOORBELLS_MAX)
+		ret = -ENOSPC;
+	if (ret == 0)
+		vm->doorbell[vm->doorbell_count++] = *doorbell;
+	pthread_rwlock_unlock(&vm->doorbell_lock);
+	return ret;
+}
+
+void bt_doorbell_remove(struct engine_vm *vm, const struct doorbell *doorbell)
+{
+	pthread_rwlock_wrlock(&vm->doorbell_lock);
+	for (unsigned i = 0; i < vm->doorbell_count; i++)
+		if (doorbell_equal(&vm->doorbell[i], doorbell)) {
+			vm->doorbell[i] = vm->doorbell[--vm->doorbell_count];
+			break;
+		}
+	pthread_rwlock_unlock(&vm->doorbell_lock);
+}
+
+bool bt_doorbell_ring(struct engine_vm *vm, bool mmio, uint64_t address, unsigned size)
+{
+	uint64_t one = 1;
+	bool rang = false;
+
+	pthread_rwlock_rdlock(&vm->doorbell_lock);
+	for (unsigned i = 0; i < vm->doorbell_count && !rang; i++) {
+		const struct doorbell *d = &vm->doorbell[i];
+
+		if (d->mmio != mmio || d->address != address || (d->size && d->size != size))
+			continue;
+		/* A counter that is full has rung already. */
+		rang = write(d->fd, &one, sizeof(one)) == sizeof(one) || errno == EAGAIN;
+	}
+	pthread_rwlock_unlock(&vm->doorbell_lock);
+	return rang;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Linear addresses: the soft TLB and accesses by way of it, on the vCPU's own thread. Each access
+ * faults as the guest's would, and then does not return (bt_impl.h).
+ */
+#ifndef VMM_BT_MMU_H
+#define VMM_BT_MMU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct engine_vcpu;
+
+/* The soft TLB: linear pages to host pages, of pages that are memory and may be accessed so. */
+enum tlb_access { TLB_READ, TLB_WRITE, TLB_FETCH, TLB_ACCESSES };
+/* For whom: SMAP lets the supervisor touch user pages only while AC is set. */
+enum tlb_mode { TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER, TLB_MODES };
+
+#define TLB_ENTRIES 256u
+#define TLB_GLOBAL  0u           /* as a context: pages of every address space */
+#define TLB_NOTHING (1ull << 62) /* a tag that no address has: it would not be canonical */
+#define TLB_CONTEXT 0xfffull     /* the low bits of a tag */
+
+struct tlb_entry {
+	uint64_t tag; /* linear page | context; an entry that holds nothing has a tag no page has */
+	uint8_t *host;
+	uint64_t gpa; /* of the page */
+};
+
+struct tlb {
+	struct tlb_entry entry[TLB_MODES][TLB_ACCESSES][TLB_ENTRIES];
+	uint16_t context; /* 1 to 4095: of the present address space */
+	/* Linear addresses that large pages have entries for: INVLPG there drops all. Per half. */
+	uint64_t large_low[2], large_high[2];
+};
+
+uint64_t linear_read(struct engine_vcpu *cpu, uint64_t address, unsigned size);
+void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value);
+/* As the processor itself does it for descriptors and task states, whatever CPL is. */
+uint64_t system_read(struct engine_vcpu *cpu, uint64_t address, unsigned size);
+void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value);
+/* Any number of bytes: all pages are checked before the first byte moves. */
+void linear_read_bytes(struct engine_vcpu *cpu, uint64_t address, void *to, unsigned size);
+void linear_write_bytes(struct engine_vcpu *cpu, uint64_t address, const void *from, unsigned size);
+/* Would a write of `size` bytes fault? Then it does. */
+void linear_probe_write(struct engine_vcpu *cpu, uint64_t address, unsigned size);
+/*
+ * The bytes at `address` on the host, or NULL: they are no memory, or in two pages. For writing
+ * they are read and written as one.
+ */
+uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
+		     enum tlb_access access);
+/* The page of code at `address`: its host address and its guest-physical one. NULL: no memory. */
+const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa);
+
+void tlb_flush(struct engine_vcpu *cpu, bool global);
+void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address);
+
+#endif

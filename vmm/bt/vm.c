@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: MIT */
+/* Engine bt's virtual machine: chips, state, dirty pages, and the table of ops. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <x86intrin.h>
+
+#include "devices/i8254.h"
+#include "devices/i8259.h"
+#include "devices/ioapic.h"
+#include "devices/lapic.h"
+#include "vmm/base/clock.h"
+#include "vmm/bt/bt.h"
+#include "vmm/bt/native.h"
+#include "vmm/bt/state.h"
+#include "vmm/bt/vcpu.h"
+
+#define CALIBRATION_NS 10000000ull
+
+/* SIGFPE and SIGILL of instructions that a guest has us run. Others are as before. */
+
+static struct sigaction old_action[2];
+
+static void on_fault(int signal, siginfo_t *info, void *context)
+{
+	struct sigaction *old = &old_action[signal == SIGILL];
+
+	if (native_fault(context))
+		return;
+	if (old->sa_flags & SA_SIGINFO && old->sa_sigaction) {
+		old->sa_sigaction(signal, info, context);
+		return;
+	}
+	/* Not ours: let it kill us, where it happened. */
+	sigaction(signal, old, NULL);
+}
+
+static void faults_catch(void)
+{
+	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	struct sigaction present;
+
+	sigaction(SIGFPE, NULL, &present);
+	if (present.sa_flags & SA_SIGINFO && present.sa_sigaction == on_fault)
+		return;
+	sigaction(SIGFPE, &action, &old_action[0]);
+	sigaction(SIGILL, &action, &old_action[1]);
+}
+
+/* How fast the TSC counts, against CLOCK_MONOTONIC. */
+static uint32_t tsc_rate(void)
+{
+	uint64_t start = clock_monotonic_ns(), tsc = __rdtsc(), ns;
+
+	do
+		ns = clock_monotonic_ns() - start;
+	while (ns < CALIBRATION_NS);
+	return (uint32_t)((__rdtsc() - tsc) * 1000000 / ns);
+}
+
+static int bt_probe(bool thorough, struct error *why)
+{
+	(void)thorough;
+	if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("bmi2"))
+		return error_set(why, -ENOTSUP, "use a host with AVX2 and BMI2 (x86-64-v3)",
+				 "engine bt: this CPU is too old");
+	return 0;
+}
+
+/* Chips. */
+
+static void on_intr(void *arg, bool level)
+{
+	struct engine_vm *vm = arg;
+
+	/* The 8259s are wired to the first processor. */
+	if (vm->vcpu[0])
+		lapic_lint(vm->vcpu[0]->lapic, 0, level);
+}
+
+static void on_deliver(void *arg, const struct apic_message *message)
+{
+	struct engine_vm *vm = arg;
+
+	apic_bus_deliver(vm->apics, message);
+}
+
+static void bt_irq_set(struct engine_vm *vm, unsigned gsi, bool level)
+{
+	i8259_set(vm->pic, gsi, level);
+	/* Input 2 of the I/O APIC is the timer's, which is line 0 of the 8259s; 0 is theirs. */
+	ioapic_set(vm->ioapic, gsi == 0 ? 2 : gsi, level);
+}
+
+static void on_pit(void *arg, bool level)
+{
+	bt_irq_set(arg, 0, level);
+}
+
+static void on_pit_changed(void *arg)
+{
+	struct engine_vm *vm = arg;
+
+	if (vm->vcpu[0])
+		bt_vcpu_wake(vm->vcpu[0]);
+}
+
+static int chips_create(struct engine_vm *vm)
+{
+	struct i8259_config pic = {.intr = on_intr, .arg = vm};
+	struct ioapic_config ioapic = {
+		.deliver = on_deliver, .arg = vm, .version = IOAPIC_VERSION_82093AA};
+	struct i8254_config pit = {.irq = on_pit, .changed = on_pit_changed, .arg = vm};
+	int ret = apic_bus_create(&vm->apics);
+
+	if (ret == 0)
+		ret = i8259_create(vm->config.pio, &pic, &vm->pic);
+	if (ret == 0)
+		ret = ioapic_create(vm->config.mmio, &ioapic, &vm->ioapic);
+	if (ret == 0)
+		ret = i8254_create(vm->config.pio, &pit, &vm->pit);
+	return ret;
+}
+
+static void bt_vm_destroy(struct engine_vm *vm)
+{
+	if (!vm)
+		return;
+	bt_irq_stop(vm);
+	i8254_destroy(vm->pit);
+	ioapic_destroy(vm->ioapic);
+	i8259_destroy(vm->pic);
+	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
+		bt_vcpu_destroy(vm->vcpu[i]);
+	apic_bus_destroy(vm->apics);
+	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
+		free((void *)atomic_load(&vm->dirty[i]));
+	pthread_rwlock_destroy(&vm->doorbell_lock);
+	pthread_mutex_destroy(&vm->line_lock);
+	free(vm);
+}
+
+static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, struct error *err)
+{
+	struct engine_vm *vm = calloc(1, sizeof(*vm));
+	int ret;
+
+	if (!vm)
+		return error_set(err, -ENOMEM, NULL, "VM: out of memory");
+	vm->config = *config;
+	vm->epoll_fd = vm->stop_fd = -1;
+	pthread_rwlock_init(&vm->doorbell_lock, NULL);
+	pthread_mutex_init(&vm->line_lock, NULL);
+	vm->tsc_khz = tsc_rate();
+	vm->clock_origin_ns = clock_monotonic_ns();
+	faults_catch();
+	ret = chips_create(vm);
+	if (ret == 0)
+		ret = bt_irq_start(vm);
+	if (ret) {
+		bt_vm_destroy(vm);
+		return error_set(err, ret, NULL, "engine bt: %s", error_name(ret));
+	}
+	*out = vm;
+	return 0;
+}
+
+/* State. */
+
+static int bt_vcpu_state_get(struct engine_vcpu *cpu, struct cpu_state *out, struct error *err)
+{
+	struct lapic_state lapic;
+
+	(void)err;
+	bt_state_get(cpu, out);
+	if (!cpu->halted)
+		out->activity = cpu->activity;
+	lapic_state_get(cpu->lapic, &lapic);
+	memcpy(out->lapic, lapic.page, sizeof(out->lapic));
+	out->apic_base = lapic.base;
+	out->cr8 = lapic_cr8(cpu->lapic);
+	if (out->msr_count < CPU_MSRS_MAX)
+		out->msr[out->msr_count++] =
+			(struct cpu_msr){.index = 0x6e0, .value = lapic.tsc_deadline};
+	for (uint32_t i = 0x4b564d00; i <= 0x4b564d01 && out->msr_count < CPU_MSRS_MAX; i++)
+		out->msr[out->msr_count++] =
+			(struct cpu_msr){.index = i, .value = cpu->clock_msr[i - 0x4b564d00]};
+	return 0;
+}
+
+static int bt_vcpu_state_set(struct engine_vcpu *cpu, const struct cpu_state *in, struct error *err)
+{
+	struct lapic_state lapic = {.base = in->apic_base};
+	int ret;
+
+	memcpy(lapic.page, in->lapic, sizeof(lapic.page));
+	for (unsigned i = 0; i < in->msr_count && i < CPU_MSRS_MAX; i++)
+		if (in->msr[i].index == 0x6e0)
+			lapic.tsc_deadline = in->msr[i].value;
+	ret = lapic_state_set(cpu->lapic, &lapic);
+	cpu_lapic_moved(cpu);
+	if (ret == 0)
+		ret = bt_state_set(cpu, in);
+	if (ret)
+		return error_set(err, ret, NULL, "vCPU %u: its state is refused", cpu->index);
+	cpu->activity = in->activity == CPU_HALTED ? CPU_RUNNING : (uint8_t)in->activity;
+	return 0;
+}
+
+static int bt_chips_state_get(struct engine_vm *vm, struct chips_state *out, struct error *err)
+{
+	(void)err;
+	memset(out, 0, sizeof(*out));
+	i8259_state_get(vm->pic, out->pic);
+	ioapic_state_get(vm->ioapic, &out->ioapic);
+	i8254_state_get(vm->pit, out->pit, &out->pit_flags);
+	out->clock_ns = kvmclock_ns(vm);
+	return 0;
+}
+
+static int bt_chips_state_set(struct engine_vm *vm, const struct chips_state *in, struct error *err)
+{
+	int ret = i8259_state_set(vm->pic, in->pic);
+
+	if (ret == 0)
+		ret = ioapic_state_set(vm->ioapic, &in->ioapic);
+	if (ret == 0)
+		ret = i8254_state_set(vm->pit, in->pit, in->pit_flags);
+	if (ret)
+		return error_set(err, ret, NULL, "interrupt chips: their state is refused");
+	vm->clock_origin_ns = clock_monotonic_ns() - in->clock_ns;
+	return 0;
+}
+
+/* Dirty pages: noted where the TLB learns of a write; to start afresh is to forget. */
+
+static uint64_t dirty_words(const struct engine_vm *vm, unsigned range)
+{
+	return (vm->config.memory->range[range].size / MEMORY_PAGE_SIZE + 63) / 64;
+}
+
+static void all_flush(struct engine_vm *vm)
+{
+	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
+		if (vm->vcpu[i]) {
+			atomic_store(&vm->vcpu[i]->flush_pending, true);
+			bt_vcpu_wake(vm->vcpu[i]);
+		}
+}
+
+static void bt_dirty_stop(struct engine_vm *vm)
+{
+	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
+		free((void *)atomic_exchange(&vm->dirty[i], NULL));
+}
+
+static int bt_dirty_start(struct engine_vm *vm, struct error *err)
+{
+	for (unsigned i = 0; i < vm->config.memory->count; i++) {
+		_Atomic uint64_t *bits = calloc(dirty_words(vm, i), sizeof(*bits));
+
+		if (!bits) {
+			bt_dirty_stop(vm);
+			return error_set(err, -ENOMEM, NULL, "dirty pages: out of memory");
+		}
+		atomic_store(&vm->dirty[i], bits);
+	}
+	all_flush(vm);
+	return 0;
+}
+
+static int bt_dirty_fetch(struct engine_vm *vm, unsigned range, uint64_t *bits, struct error *err)
+{
+	_Atomic uint64_t *dirty = atomic_load(&vm->dirty[range]);
+
+	if (!dirty)
+		return error_set(err, -EINVAL, NULL, "dirty pages: they are not tracked");
+	for (uint64_t i = 0; i < dirty_words(vm, range); i++)
+		bits[i] |= atomic_exchange(&dirty[i], 0);
+	all_flush(vm);
+	return 0;
+}
+
+static void bt_statistics(struct engine_vm *vm, struct engine_counter *out, unsigned max)
+{
+	uint64_t instructions = 0;
+
+	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
+		if (vm->vcpu[i])
+			instructions += atomic_load(&vm->vcpu[i]->instructions);
+	if (max)
+		*out++ = (struct engine_counter){.name = "instructions", .count = instructions};
+	*out = (struct engine_counter){0};
+}
+
+const struct engine_ops bt_engine_ops = {
+	.name = "bt",
+	.summary = "full virtualization in user space",
+	.probe = bt_probe,
+	.cpuid_supported = bt_cpuid_supported,
+	.vm_create = bt_vm_create,
+	.vm_destroy = bt_vm_destroy,
+	.vcpu_create = bt_vcpu_create,
+	.vcpu_run = bt_vcpu_run,
+	.vcpu_kick = bt_vcpu_kick,
+	.vcpu_state_get = bt_vcpu_state_get,
+	.vcpu_state_set = bt_vcpu_state_set,
+	.chips_state_get = bt_chips_state_get,
+	.chips_state_set = bt_chips_state_set,
+	.irq_set = bt_irq_set,
+	.msi_send = bt_msi_send,
+	.msi_line_create = bt_msi_line_create,
+	.msi_line_set = bt_msi_line_set,
+	.msi_line_destroy = bt_msi_line_destroy,
+	.doorbell_add = bt_doorbell_add,
+	.doorbell_remove = bt_doorbell_remove,
+	.dirty_start = bt_dirty_start,
+	.dirty_fetch = bt_dirty_fetch,
+	.dirty_stop = bt_dirty_stop,
+	.statistics = bt_statistics,
+};
