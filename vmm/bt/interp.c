@@ -325,16 +325,27 @@ bool interp_has(unsigned id)
 	return handlers[id];
 }
 
+/* For statistics, which other threads read. */
+static void count_add(struct engine_vcpu *cpu, uint64_t instructions)
+{
+	uint64_t now = atomic_load_explicit(&cpu->instructions, memory_order_relaxed);
+
+	atomic_store_explicit(&cpu->instructions, now + instructions, memory_order_relaxed);
+}
+
 bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 {
 	volatile uint64_t left = instructions;
 
-	if (sigsetjmp(cpu->escape, 0))
+	if (sigsetjmp(cpu->escape, 0)) {
+		count_add(cpu, instructions - left);
 		return false;
+	}
 	for (; left && !cpu->halted && !cpu->debug_pending &&
 	       !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
 	     left--)
 		step(cpu);
+	count_add(cpu, instructions - left);
 	return true;
 }
 
