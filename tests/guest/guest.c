@@ -76,12 +76,10 @@ void guest_setup(void)
 
 uint64_t *page_entry(uint64_t address)
 {
-	static uint64_t table3[512] __attribute__((aligned(4096)));
 	static uint64_t second[512] __attribute__((aligned(4096)));
 	static uint64_t first[512] __attribute__((aligned(4096)));
 	uint64_t *level3 = (uint64_t *)(table4[0] & ~4095ull);
 
-	(void)table3;
 	level3[address >> 30 & 511] = (uint64_t)second | 7;
 	second[address >> 21 & 511] = (uint64_t)first | 7;
 	return &first[address >> 12 & 511];

@@ -8,6 +8,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "vmm/bt/x86.h"
+
 /* AL + 0x7f overflows if AL is 1, which sets OF; SAHF sets the rest and leaves OF alone. */
 #define FLAGS_IN  "addb $0x7f, %%al\n\tsahf\n\t"
 #define FLAGS_OUT "\n\tlahf\n\tseto %%al"
@@ -200,11 +202,6 @@ void alu_imul_wide(struct alu_pair *pair, uint64_t b, unsigned size, uint16_t *f
 	pair_imul(pair, b, size, flags);
 }
 
-static uint64_t size_mask(unsigned size)
-{
-	return ~0ull >> (64 - 8 * size);
-}
-
 /* The dividend: high:low of the size, AX for a byte. */
 static unsigned __int128 dividend(const struct alu_pair *pair, unsigned size)
 {
@@ -225,15 +222,15 @@ int alu_div(struct alu_pair *pair, uint64_t b, unsigned size, uint16_t *flags)
 	return 0;
 }
 
-static __int128 sign_extend(unsigned __int128 value, unsigned bits)
+static __int128 extend_signed(unsigned __int128 value, unsigned bits)
 {
 	return (__int128)(value << (128 - bits)) >> (128 - bits);
 }
 
 int alu_idiv(struct alu_pair *pair, uint64_t b, unsigned size, uint16_t *flags)
 {
-	__int128 divisor = sign_extend(b & size_mask(size), 8 * size);
-	__int128 value = sign_extend(dividend(pair, size), 16 * size);
+	__int128 divisor = extend_signed(b & size_mask(size), 8 * size);
+	__int128 value = extend_signed(dividend(pair, size), 16 * size);
 	__int128 limit = (__int128)1 << (8 * size - 1), quotient;
 
 	/* The lowest of all values by -1 is what even this division cannot do. */

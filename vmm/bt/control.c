@@ -5,15 +5,10 @@
 
 #define DST (&insn->operand[0])
 
-static bool is_canonical(uint64_t address)
-{
-	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 /* The target is checked before anything changes: #GP outside the code segment. */
 static void branch(struct engine_vcpu *cpu, const struct insn *insn, uint64_t target)
 {
-	target &= ~0ull >> (64 - 8 * insn->operand_size);
+	target &= size_mask(insn->operand_size);
 	if (cpu->mode == DECODE_64 ? !is_canonical(target) : target > cpu->segment[CPU_CS].limit)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	cpu->next_rip = target;
@@ -70,7 +65,7 @@ void do_loop(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	uint64_t count = gpr_get(cpu, CPU_RCX, insn->address_size) - 1;
 	bool zero = cpu->rflags & RFLAGS_ZF;
-	bool taken = (count & (~0ull >> (64 - 8 * insn->address_size))) != 0;
+	bool taken = (count & size_mask(insn->address_size)) != 0;
 
 	if (insn->opcode->id != INSN_LOOP)
 		taken &= zero == (insn->opcode->id == INSN_LOOPE);
@@ -138,7 +133,7 @@ void do_popa(struct engine_vcpu *cpu, const struct insn *insn)
 void do_enter(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->operand_size, level = insn->immediate_2 % 32;
-	uint64_t mask = ~0ull >> (64 - 8 * cpu->stack_size);
+	uint64_t mask = size_mask(cpu->stack_size);
 	uint64_t top = cpu->gpr[CPU_RSP] - size, frame = top, link = cpu->gpr[CPU_RBP];
 
 	linear_write(cpu, segment_linear(cpu, CPU_SS, top & mask, size, true), size, link);
@@ -165,7 +160,7 @@ void do_enter(struct engine_vcpu *cpu, const struct insn *insn)
 void do_leave(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->operand_size;
-	uint64_t mask = ~0ull >> (64 - 8 * cpu->stack_size);
+	uint64_t mask = size_mask(cpu->stack_size);
 	uint64_t frame = cpu->gpr[CPU_RBP] & mask;
 	uint64_t value = linear_read(cpu, segment_linear(cpu, CPU_SS, frame, size, false), size);
 

@@ -4,6 +4,7 @@
 #define VMM_BT_DECODE_IMPL_H
 
 #include "vmm/bt/opcode.h"
+#include "vmm/bt/x86.h"
 
 #define REX_W 8u
 #define REX_R 4u

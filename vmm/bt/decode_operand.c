@@ -6,13 +6,6 @@
 #include "vmm/bt/decode_impl.h"
 #include "vmm/core/cpu_state.h"
 
-static uint64_t sign_extend(uint64_t value, unsigned bytes)
-{
-	unsigned shift = 64 - 8 * bytes;
-
-	return (uint64_t)((int64_t)(value << shift) >> shift);
-}
-
 /* Sizes. */
 
 void decode_sizes(struct decoder *d)

@@ -10,11 +10,6 @@
 
 #define DST (&insn->operand[0])
 
-static bool is_canonical(uint64_t address)
-{
-	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
-}
-
 /* RIP in the code segment that is loaded by now. */
 static void jump_to(struct engine_vcpu *cpu, uint64_t rip)
 {

@@ -47,7 +47,7 @@ static uint64_t element_linear(struct engine_vcpu *cpu, const struct insn *insn,
 
 	if (m->base != INSN_NO_REGISTER)
 		offset += cpu->gpr[m->base];
-	offset &= ~0ull >> (64 - 8 * insn->address_size);
+	offset &= size_mask(insn->address_size);
 	return segment_linear(cpu, m->segment, offset, e->bytes, write);
 }
 
@@ -165,7 +165,7 @@ void do_vmaskmov(struct engine_vcpu *cpu, const struct insn *insn)
 			   .bytes = bytes,
 			   .count = insn->vector_bytes / bytes,
 			   .offset = operand_offset(cpu, insn),
-			   .wrap = ~0ull >> (64 - 8 * insn->address_size),
+			   .wrap = size_mask(insn->address_size),
 			   .mask = cpu->vector.zmm[insn->operand[1].reg]};
 	uint8_t buffer[VECTOR_BYTES] = {0};
 
@@ -188,7 +188,7 @@ void do_maskmov(struct engine_vcpu *cpu, const struct insn *insn)
 	struct vector_state *v = &cpu->vector;
 	unsigned size = insn->operand[0].size;
 	unsigned segment = insn->segment != INSN_NO_REGISTER ? insn->segment : CPU_DS;
-	uint64_t linear, offset = cpu->gpr[CPU_RDI] & (~0ull >> (64 - 8 * insn->address_size));
+	uint64_t linear, offset = cpu->gpr[CPU_RDI] & size_mask(insn->address_size);
 	const uint8_t *source, *mask;
 
 	native_unit_check(cpu, insn);

@@ -10,11 +10,6 @@
 #define DST (&insn->operand[0])
 #define SRC (&insn->operand[1])
 
-static uint64_t size_mask(unsigned size)
-{
-	return ~0ull >> (64 - 8 * size);
-}
-
 /* Moves. */
 
 void do_mov(struct engine_vcpu *cpu, const struct insn *insn)
@@ -67,29 +62,6 @@ void do_xadd(struct engine_vcpu *cpu, const struct insn *insn)
 	gpr_set(cpu, SRC->reg, SRC->size, old);
 }
 
-static bool exchange_host(uint8_t *host, unsigned size, uint64_t *old, uint64_t value)
-{
-	uint64_t expected = *old;
-
-	switch (size) {
-	case 1:
-		*old = __sync_val_compare_and_swap(host, (uint8_t)expected, (uint8_t)value);
-		break;
-	case 2:
-		*old = __sync_val_compare_and_swap((uint16_t *)(void *)host, (uint16_t)expected,
-						   (uint16_t)value);
-		break;
-	case 4:
-		*old = __sync_val_compare_and_swap((uint32_t *)(void *)host, (uint32_t)expected,
-						   (uint32_t)value);
-		break;
-	default:
-		*old = __sync_val_compare_and_swap((uint64_t *)(void *)host, expected, value);
-		break;
-	}
-	return *old == expected;
-}
-
 /* The target is written in any case, so a page that is not writable faults in any case. */
 void do_cmpxchg(struct engine_vcpu *cpu, const struct insn *insn)
 {
@@ -109,7 +81,7 @@ void do_cmpxchg(struct engine_vcpu *cpu, const struct insn *insn)
 
 		if (host) {
 			old = expected;
-			exchange_host(host, size, &old, value);
+			host_exchange(host, size, &old, value);
 		} else {
 			linear_probe_write(cpu, linear, size);
 			old = linear_read(cpu, linear, size);
@@ -150,7 +122,7 @@ void do_cmpxchg8b(struct engine_vcpu *cpu, const struct insn *insn)
 	} else if (host) {
 		uint64_t seen = le64_get(old);
 
-		equal = exchange_host(host, 8, &seen, le64_get(value));
+		equal = host_exchange(host, 8, &seen, le64_get(value));
 		le64_put(old, seen);
 	} else {
 		uint8_t seen[16];

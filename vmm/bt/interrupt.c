@@ -191,7 +191,7 @@ static void deliver_64(struct delivery *d, const struct gate *g, struct descript
 	cpu_mode_update(cpu);
 	cpu->gpr[CPU_RSP] = sp & ~15ull;
 	push_frame(d, true);
-	if ((uint64_t)((int64_t)(g->offset << 16) >> 16) != g->offset)
+	if (!is_canonical(g->offset))
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 }
 

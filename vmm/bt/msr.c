@@ -95,7 +95,7 @@ static bool rule_allows(const struct msr_row *row, uint64_t value)
 {
 	switch (row->rule) {
 	case MSR_CANONICAL:
-		return (uint64_t)((int64_t)(value << 16) >> 16) == value;
+		return is_canonical(value);
 	case MSR_LOW32:
 		return value >> 32 == 0;
 	case MSR_PAT:

@@ -36,9 +36,6 @@
 #define NOT_64    (1u << 17)
 #define REG(n)    (1u << 18 | (uint32_t)(n) << 19) /* ModRM.reg is an extension of the opcode */
 #define RM(n)     (1u << 22 | (uint32_t)(n) << 23) /* so is ModRM.rm */
-#define O16       (1u << 26)                       /* the operand size */
-#define O32       (1u << 27)
-#define O64       (1u << 28)
 #define NO_REX_B  (1u << 29)
 #define NO_F3_F2  (1u << 30) /* 66 is operand size */
 
@@ -48,7 +45,6 @@
 #define MATCH_LENGTHS   (L0 | L1 | L2)
 #define MATCH_REG       REG(7)
 #define MATCH_RM        RM(7)
-#define MATCH_SIZES     (O16 | O32 | O64)
 #define L01             (L0 | L1)
 #define L12             (L1 | L2)
 #define L012            (L0 | L1 | L2)

@@ -76,7 +76,6 @@ enum opcode_size {
 	SIZE_SAVE, /* of x87: 94 or 108 */
 	SIZE_512,  /* 512 bytes */
 	SIZE_EW,   /* an element: 4 bytes, or 8 with W */
-	SIZE_XI,   /* MV: as many elements of 4 bytes (SIZE_XI) or 8 (SIZE_XI8) as indexes */
 };
 
 #define OPCODE_OPERANDS 4

@@ -26,17 +26,12 @@ uint64_t operand_offset(const struct engine_vcpu *cpu, const struct insn *insn)
 		offset += cpu->gpr[m->base];
 	if (m->index != INSN_NO_REGISTER)
 		offset += cpu->gpr[m->index] * m->scale;
-	return offset & (~0ull >> (64 - 8 * insn->address_size));
+	return offset & size_mask(insn->address_size);
 }
 
 _Noreturn static void segment_fault(struct engine_vcpu *cpu, unsigned segment)
 {
 	cpu_fault(cpu, segment == CPU_SS ? EXCEPTION_SS : EXCEPTION_GP, 0);
-}
-
-static bool is_canonical(uint64_t address)
-{
-	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
 }
 
 static bool within_limit(const struct cpu_segment *s, uint64_t offset, unsigned size)
@@ -110,8 +105,7 @@ void operand_set(struct engine_vcpu *cpu, const struct insn *insn, const struct 
 		linear_write(cpu, operand_linear(cpu, insn, o->size, true), o->size, value);
 }
 
-/* The host's compare and exchange; false: *old is what was there. */
-static bool host_exchange(void *at, unsigned size, uint64_t *old, uint64_t value)
+bool host_exchange(void *at, unsigned size, uint64_t *old, uint64_t value)
 {
 	uint8_t b = (uint8_t)*old;
 	uint16_t w = (uint16_t)*old;
@@ -199,7 +193,7 @@ uint64_t operand_modify(struct engine_vcpu *cpu, const struct insn *insn, const 
 
 static uint64_t stack_mask(const struct engine_vcpu *cpu)
 {
-	return ~0ull >> (64 - 8 * cpu->stack_size);
+	return size_mask(cpu->stack_size);
 }
 
 void stack_adjust(struct engine_vcpu *cpu, int64_t bytes)

@@ -14,7 +14,7 @@ static inline uint64_t gpr_get(const struct engine_vcpu *cpu, unsigned reg, unsi
 {
 	if (reg >= CPU_GPRS)
 		return cpu->gpr[reg - CPU_GPRS] >> 8 & 0xff;
-	return cpu->gpr[reg] & (~0ull >> (64 - 8 * size));
+	return cpu->gpr[reg] & size_mask(size);
 }
 
 /* 4 bytes clear the upper half, as the architecture has it. */
@@ -33,12 +33,11 @@ static inline void gpr_set(struct engine_vcpu *cpu, unsigned reg, unsigned size,
 		cpu->gpr[reg] = (cpu->gpr[reg] & ~0xffull) | (uint8_t)value;
 }
 
-static inline uint64_t sign_extend(uint64_t value, unsigned size)
-{
-	unsigned shift = 64 - 8 * size;
-
-	return (uint64_t)((int64_t)(value << shift) >> shift);
-}
+/*
+ * The host's compare and exchange: `value`, if *old is there. False: it is not, and *old is what
+ * is.
+ */
+bool host_exchange(void *at, unsigned size, uint64_t *old, uint64_t value);
 
 /* The offset of a memory operand in its segment, cut to the address size. */
 uint64_t operand_offset(const struct engine_vcpu *cpu, const struct insn *insn);

@@ -168,7 +168,7 @@ void do_load_table(struct engine_vcpu *cpu, const struct insn *insn)
 	uint16_t limit = (uint16_t)linear_read(cpu, linear, 2);
 	uint64_t base = linear_read(cpu, linear + 2, wide);
 
-	gp_if(cpu, (uint64_t)((int64_t)(base << 16) >> 16) != base);
+	gp_if(cpu, !is_canonical(base));
 	/* With 16-bit operands the base has 24 bits. */
 	if (cpu->mode != DECODE_64 && insn->operand_size == 2)
 		base &= 0xffffff;
@@ -254,7 +254,7 @@ void do_invpcid(struct engine_vcpu *cpu, const struct insn *insn)
 	pcid = linear_read(cpu, linear, 8);
 	address = linear_read(cpu, linear + 8, 8);
 	gp_if(cpu, type > 3 || (type < 2 && pcid >> 12) || (pcid && !(cpu->cr4 & CR4_PCIDE)));
-	gp_if(cpu, type == 0 && (uint64_t)((int64_t)(address << 16) >> 16) != address);
+	gp_if(cpu, type == 0 && !is_canonical(address));
 	/* One address, one context, all, all but global: we keep the present context only. */
 	if (type == 0 && pcid == (cpu->cr3 & 0xfff))
 		tlb_invalidate(cpu, address);
@@ -562,8 +562,7 @@ void do_sysexit(struct engine_vcpu *cpu, const struct insn *insn)
 	uint64_t rsp = wide ? cpu->gpr[CPU_RCX] : (uint32_t)cpu->gpr[CPU_RCX];
 
 	gp_if(cpu, !(cpu->cr0 & CR0_PE) || is_null(cs));
-	gp_if(cpu, wide && ((uint64_t)((int64_t)(rip << 16) >> 16) != rip ||
-			    (uint64_t)((int64_t)(rsp << 16) >> 16) != rsp));
+	gp_if(cpu, wide && (!is_canonical(rip) || !is_canonical(rsp)));
 	cs = (uint16_t)(cs + (wide ? 32 : 16));
 	enter_flat(cpu, cs, (uint16_t)(cs + 8), 3, wide);
 	cpu->gpr[CPU_RSP] = rsp;
@@ -668,7 +667,7 @@ void do_segment_base(struct engine_vcpu *cpu, const struct insn *insn)
 		return;
 	}
 	value = gpr_get(cpu, DST->reg, DST->size);
-	gp_if(cpu, (uint64_t)((int64_t)(value << 16) >> 16) != value);
+	gp_if(cpu, !is_canonical(value));
 	cpu->segment[segment].base = value;
 }
 

@@ -3,6 +3,9 @@
 #ifndef VMM_BT_X86_H
 #define VMM_BT_X86_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 /* Bits of RFLAGS. */
 #define RFLAGS_CF   (1u << 0)
 #define RFLAGS_ONE  (1u << 1) /* always set */
@@ -84,5 +87,24 @@ enum exception {
 #define FAULT_USER     4u
 #define FAULT_RESERVED 8u
 #define FAULT_FETCH    16u
+
+/* Bits 63 to 47 are equal: an address that 4-level paging can have. */
+static inline bool is_canonical(uint64_t address)
+{
+	return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+/* Of registers and addresses; sizes in bytes, 1 to 8. */
+static inline uint64_t size_mask(unsigned size)
+{
+	return ~0ull >> (64 - 8 * size);
+}
+
+static inline uint64_t sign_extend(uint64_t value, unsigned size)
+{
+	unsigned shift = 64 - 8 * size;
+
+	return (uint64_t)((int64_t)(value << shift) >> shift);
+}
 
 #endif
