@@ -37,11 +37,24 @@ static int check_kvm(struct error *err)
 	return ret;
 }
 
+/* What `--engine auto` takes. */
+static int check_engine(struct error *err)
+{
+	struct error why;
+	const struct engine_ops *engine = machine_engine_find("auto", &why, err);
+
+	if (!engine)
+		return -ENOTSUP;
+	error_set(err, 0, NULL, "guests run on %s, %s", engine->name, engine->summary);
+	return 0;
+}
+
 static int check_cpu(struct error *err)
 {
 	static struct cpuid_table table;
-	const struct engine_ops *kvm = machine_engine_at(0);
-	int ret = kvm->cpuid_supported(&table, err);
+	struct error why;
+	const struct engine_ops *engine = machine_engine_find("auto", &why, err);
+	int ret = engine ? engine->cpuid_supported(&table, err) : -ENOTSUP;
 
 	if (ret == 0)
 		ret = cpu_model_apply(cpu_model_find("portable"), true, &table, err);
@@ -115,10 +128,10 @@ static const struct {
 	bool needed; /* without it no guest runs */
 	check_fn *check;
 } checks[] = {
-	{"kernel", true, check_kernel},   {"kvm", true, check_kvm},
-	{"cpu", true, check_cpu},         {"io_uring", false, check_io_uring},
-	{"runtime", true, check_runtime}, {"state", true, check_state},
-	{"guest", false, check_guest},
+	{"kernel", true, check_kernel},      {"kvm", false, check_kvm},
+	{"engine", true, check_engine},      {"cpu", true, check_cpu},
+	{"io_uring", false, check_io_uring}, {"runtime", true, check_runtime},
+	{"state", true, check_state},        {"guest", false, check_guest},
 };
 
 int cmd_doctor(const struct options *options)

@@ -481,6 +481,12 @@ static int guest_setup(struct guest *g, struct error *err)
 	g->engine = machine_engine_find(g->options->engine, &why, err);
 	if (!g->engine)
 		return -ENOTSUP;
+	if (why.what[0]) {
+		char line[sizeof(why)];
+
+		error_format(&why, 0, line, sizeof(line));
+		log_warn("engine '%s' is taken, which is slower: %s", g->engine->name, line);
+	}
 	ret = instance_claim(g->plan->name, &g->instance, err);
 	if (ret)
 		return ret;

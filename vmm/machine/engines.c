@@ -15,27 +15,25 @@ const struct engine_ops *machine_engine_at(unsigned index)
 	return index < ARRAY_SIZE(engines) ? engines[index] : NULL;
 }
 
+static const struct engine_ops *engine_auto(struct error *why, struct error *err)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(engines); i++) {
+		struct error *reason = i == 0 ? why : err;
+
+		if (engines[i]->probe(false, reason) == 0)
+			return engines[i];
+	}
+	return NULL;
+}
+
 const struct engine_ops *machine_engine_find(const char *name, struct error *why, struct error *err)
 {
-	bool any = strcmp(name, "auto") == 0;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(engines); i++) {
-		const struct engine_ops *engine = engines[i];
-
-		if (!any && strcmp(engine->name, name) != 0)
-			continue;
-		/* Engine bt is under construction: it must be asked for by name. */
-		if (any && engine == &bt_engine_ops)
-			continue;
-		/* Named, it is taken at its word: what it lacks shows when it is used. */
-		if (engine->probe(false, any ? why : err) == 0)
-			return engine;
-		if (!any)
-			return NULL;
-	}
-	if (any)
-		*err = *why;
-	else
-		error_set(err, -EINVAL, "use auto, kvm or bt", "engine '%s': unknown", name);
+	*why = (struct error){0};
+	if (strcmp(name, "auto") == 0)
+		return engine_auto(why, err);
+	for (unsigned i = 0; i < ARRAY_SIZE(engines); i++)
+		if (strcmp(engines[i]->name, name) == 0)
+			return engines[i]->probe(false, err) == 0 ? engines[i] : NULL;
+	error_set(err, -EINVAL, "use auto, kvm or bt", "engine '%s': unknown", name);
 	return NULL;
 }

@@ -49,7 +49,10 @@ struct machine_events {
 
 struct machine;
 
-/* The engine by name ("auto" probes); *why says why auto chose as it did. NULL and the error. */
+/*
+ * The engine by name. "auto" is the best that runs stock kernels on this host; if that is not the
+ * first, *why says what is wrong with the first, else *why is empty. NULL and the error.
+ */
 const struct engine_ops *machine_engine_find(const char *name, struct error *why,
 					     struct error *err);
 /* All engines, NULL past the end. */
