@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * bzImage: the compressed kernel, entered at its 64-bit entry point with paging on and an identity
- * map of the first 4 GiB (Documentation/arch/x86/boot.rst, "64-bit boot protocol"). The setup code
- * for real mode is skipped. Section names below are that document's.
+ * map of the first 4 GiB (Documentation/arch/x86/boot.rst, "64-bit boot protocol"), or, where it has
+ * none, at its 32-bit one with paging off ("32-bit boot protocol"). The setup code for real mode is
+ * skipped. Section names below are that document's.
  */
 #include <errno.h>
 #include <string.h>
@@ -56,14 +57,18 @@ static int bzimage_match(const struct boot *boot)
 	       le32_get(boot->head + HDR_MAGIC) == HEADER_MAGIC;
 }
 
+/* An x86-64 kernel; one for i386 has the 32-bit entry only. */
+static bool is_64_bit(const struct boot *boot)
+{
+	return le16_get(boot->head + HDR_XLOADFLAGS) & XLF_KERNEL_64;
+}
+
 static int header_check(const struct boot *boot, struct error *err)
 {
 	const uint8_t *head = boot->head;
 
 	if (le16_get(head + HDR_VERSION) < VERSION_2_12)
 		return boot_malformed(boot, "older than boot protocol 2.12 (Linux 3.8)", err);
-	if (!(le16_get(head + HDR_XLOADFLAGS) & XLF_KERNEL_64))
-		return boot_malformed(boot, "not an x86-64 kernel: it has no 64-bit entry", err);
 	if (!(head[HDR_LOADFLAGS] & LOADFLAG_HIGH))
 		return boot_malformed(boot, "a zImage, which loads below 1 MiB", err);
 	return 0;
@@ -114,7 +119,7 @@ static int bzimage_load(struct boot_image *image, struct error *err)
 	ret = boot_file_load(&boot->kernel, setup_size, size, image->memory, at, "the kernel", err);
 	if (ret)
 		return ret;
-	image->entry = at + ENTRY_64;
+	image->entry = at + (is_64_bit(boot) ? ENTRY_64 : 0);
 	image->kernel_end = at + le32_get(head + HDR_INIT_SIZE);
 	if (image->kernel_end < at + size)
 		image->kernel_end = at + size;
@@ -148,12 +153,11 @@ static void zero_page_fill(const struct boot_image *image, uint8_t *zp)
 	}
 }
 
-/* An identity map of 4 GiB in 2 MiB pages, and a table with the two segments asked for. */
-static void tables_write(struct guest_memory *memory)
+/* An identity map of 4 GiB in 2 MiB pages. */
+static void page_tables_write(struct guest_memory *memory)
 {
 	const uint64_t present_write = 3, large = 0x80;
 	uint8_t *page = memory_at_write(memory, BOOT_PAGE_TABLES, 6 * MEMORY_PAGE_SIZE);
-	uint8_t *gdt = memory_at_write(memory, BOOT_GDT, 32);
 
 	le64_put(page, (BOOT_PAGE_TABLES + MEMORY_PAGE_SIZE) | present_write);
 	for (unsigned i = 0; i < 4; i++)
@@ -162,7 +166,14 @@ static void tables_write(struct guest_memory *memory)
 	for (unsigned i = 0; i < 4 * 512; i++)
 		le64_put(page + 2 * MEMORY_PAGE_SIZE + 8 * (size_t)i,
 			 (uint64_t)i << 21 | present_write | large);
-	le64_put(gdt + BOOT_CS, 0x00af9b000000ffffull);
+}
+
+/* The table with the two segments asked for. */
+static void segments_write(struct guest_memory *memory, bool wide)
+{
+	uint8_t *gdt = memory_at_write(memory, BOOT_GDT, 32);
+
+	le64_put(gdt + BOOT_CS, wide ? 0x00af9b000000ffffull : 0x00cf9b000000ffffull);
 	le64_put(gdt + BOOT_DS, 0x00cf93000000ffffull);
 }
 
@@ -171,20 +182,25 @@ static int bzimage_enter(struct boot_image *image, struct cpu_state *cpu, struct
 	uint32_t cmdline_max = le32_get(image->boot->head + HDR_CMDLINE_SIZE);
 	uint8_t *zp = memory_at_write(image->memory, BOOT_ZERO_PAGE, ZP_SIZE);
 	struct cpu_segment data = boot_segment(BOOT_DS, 3, false);
+	bool wide = is_64_bit(image->boot);
 
 	if (strlen(image->boot->cmdline) > cmdline_max)
 		return error_set(err, -E2BIG, "shorten it",
 				 "kernel command line: this kernel takes %u bytes", cmdline_max);
 	zero_page_fill(image, zp);
-	tables_write(image->memory);
-	cpu->segment[CPU_CS] = boot_segment(BOOT_CS, 11, true);
+	segments_write(image->memory, wide);
+	cpu->segment[CPU_CS] = boot_segment(BOOT_CS, 11, wide);
 	cpu->segment[CPU_DS] = cpu->segment[CPU_ES] = cpu->segment[CPU_SS] = data;
 	cpu->segment[CPU_FS] = cpu->segment[CPU_GS] = data;
 	cpu->gdt = (struct cpu_table){BOOT_GDT, 31};
-	cpu->cr0 |= 0x80000001; /* PG, PE */
-	cpu->cr4 |= 0x20;       /* PAE */
-	cpu->cr3 = BOOT_PAGE_TABLES;
-	cpu->efer |= 0x500; /* LMA, LME */
+	cpu->cr0 |= 1; /* PE */
+	if (wide) {
+		page_tables_write(image->memory);
+		cpu->cr0 |= 0x80000000; /* PG */
+		cpu->cr4 |= 0x20;       /* PAE */
+		cpu->cr3 = BOOT_PAGE_TABLES;
+		cpu->efer |= 0x500; /* LMA, LME */
+	}
 	cpu->rip = image->entry;
 	cpu->rflags = 2;
 	cpu->gpr[CPU_RSI] = BOOT_ZERO_PAGE;

@@ -18,13 +18,14 @@ enum msr_rule {
 	MSR_LOW32,     /* the upper half is reserved */
 	MSR_PAT,       /* eight memory types */
 	MSR_CONSTANT,  /* reads as `value`; the same may be written */
+	MSR_DEAF,      /* reads as `value`; anything may be written, to no effect */
 };
 
 struct msr_row {
 	uint32_t first, count; /* consecutive ones */
 	enum msr_rule rule;
 	size_t place;   /* in struct engine_vcpu */
-	uint64_t value; /* of MSR_CONSTANT */
+	uint64_t value; /* of MSR_CONSTANT and MSR_DEAF */
 };
 
 #define PLACE(field) offsetof(struct engine_vcpu, field)
@@ -56,7 +57,7 @@ static const struct msr_row rows[] = {
 	{0xc0000102, 1, MSR_CANONICAL, PLACE(msr.kernel_gs_base), 0},
 	{0xc0000103, 1, MSR_LOW32, PLACE(msr.tsc_aux), 0},
 	{0xc0010015, 1, MSR_ANY, PLACE(msr.hwcr), 0},
-	{0xc001001f, 1, MSR_CONSTANT, 0, 0}, /* NB_CFG */
+	{0xc001001f, 1, MSR_DEAF, 0, 0},     /* NB_CFG: Linux sets a bit */
 	{0xc0010010, 1, MSR_CONSTANT, 0, 0}, /* SYSCFG */
 	{0xc0010140, 2, MSR_CONSTANT, 0, 0}, /* OSVW: no errata */
 };
@@ -183,7 +184,7 @@ int msr_read(struct engine_vcpu *cpu, uint32_t index, uint64_t *value)
 	else if (!row)
 		return -EINVAL;
 	else
-		*value = row->rule == MSR_CONSTANT ? row->value : *row_place(cpu, row, index);
+		*value = row->rule >= MSR_CONSTANT ? row->value : *row_place(cpu, row, index);
 	return 0;
 }
 
@@ -212,7 +213,7 @@ int msr_write(struct engine_vcpu *cpu, uint32_t index, uint64_t value)
 	}
 	if (!row || !rule_allows(row, value))
 		return -EINVAL;
-	if (row->rule != MSR_CONSTANT)
+	if (row->rule < MSR_CONSTANT)
 		*row_place(cpu, row, index) = value;
 	return 0;
 }

@@ -134,6 +134,7 @@ void bt_state_reset(struct engine_vcpu *cpu)
 	memset(&cpu->msr, 0, sizeof(cpu->msr));
 	cpu->msr.pat = 0x0007040600070406ull;
 	cpu->msr.misc_enable = 1;
+	cpu->msr.hwcr = 1u << 24; /* TscFreqSel: the TSC counts at the frequency of P0 */
 	fpu_reset(cpu);
 	cpu->halted = cpu->nmi_masked = false;
 	cpu->shadow = 0;
