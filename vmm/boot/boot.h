@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Direct boot of a Linux kernel: no firmware runs. The kernel file is a bzImage (64-bit or
- * 32-bit entry, Linux boot protocol 2.12) or an ELF vmlinux with a PVH note. Files are read straight
- * into guest memory and are as untrusted as the guest: every field is checked. Sources:
+ * 32-bit entry, Linux boot protocol 2.12) or an ELF vmlinux with a PVH note. Files are read
+ * straight into guest memory and are as untrusted as the guest: every field is checked. Sources:
  * Documentation/arch/x86/boot.rst, xen/include/public/arch-x86/hvm/start_info.h.
  */
 #ifndef VMM_BOOT_BOOT_H

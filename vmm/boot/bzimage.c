@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * bzImage: the compressed kernel, entered at its 64-bit entry point with paging on and an identity
- * map of the first 4 GiB (Documentation/arch/x86/boot.rst, "64-bit boot protocol"), or, where it has
- * none, at its 32-bit one with paging off ("32-bit boot protocol"). The setup code for real mode is
- * skipped. Section names below are that document's.
+ * map of the first 4 GiB (Documentation/arch/x86/boot.rst, "64-bit boot protocol"), or, where it
+ * has none, at its 32-bit one with paging off ("32-bit boot protocol"). The setup code for real
+ * mode is skipped. Section names below are that document's.
  */
 #include <errno.h>
 #include <string.h>
