@@ -184,12 +184,19 @@ static void frame_load(uint8_t *area, struct vector_state *v)
 	}
 }
 
+/* What runs behind it was not made for #AC. */
+static void alignment_off(void)
+{
+	__asm__ volatile("pushfq; andl %0, (%%rsp); popfq" : : "i"(~RFLAGS_AC) : "memory", "cc");
+}
+
 static void on_trap(int signal, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
 	greg_t *g = uc->uc_mcontext.gregs;
 
 	(void)info;
+	alignment_off();
 	if (phase == START) {
 		memcpy(home, g, sizeof(home));
 		memcpy(home_vector, uc->uc_mcontext.fpregs, vector_size);
@@ -296,7 +303,7 @@ static void guest_setup(void)
 				    (i + 1 < DATA_PAGES ? present : present & ~2ull));
 	guest_code = memory_at_write(vm.config.memory, CODE_GPA, PAGE);
 	guest_data = memory_at_write(vm.config.memory, DATA_GPA, DATA_PAGES * PAGE);
-	cpu->cr0 = CR0_PE | CR0_PG | CR0_NE | CR0_WP;
+	cpu->cr0 = CR0_PE | CR0_PG | CR0_NE | CR0_WP | CR0_AM;
 	cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
 	cpu->xcr0 = host_xcr0();
 	cpu->cr3 = TABLES;
@@ -323,6 +330,7 @@ static void guest_run(const struct sequence *s, struct result *out)
 	cpu->vector = s->vector;
 	cpu->rip = CODE;
 	cpu->rflags = s->rflags;
+	cpu_mode_update(cpu);
 	/* A repetition may take many turns; a loop may not. */
 	if (interp_run(cpu, 100000)) {
 		out->vector = -1;
@@ -758,6 +766,8 @@ static void make(struct sequence *s)
 	else
 		s->gpr[CPU_RCX] %= 1u << 14;
 	s->rflags = (flags & (RFLAGS_ARITHMETIC | RFLAGS_DF)) | RFLAGS_IF | RFLAGS_ONE;
+	if (!(flags & 15ull << 52))
+		s->rflags |= RFLAGS_AC;
 	if (flags & 1ull << 41)
 		s->rflags &= ~(uint64_t)RFLAGS_DF;
 	if (flags & 7ull << 42)

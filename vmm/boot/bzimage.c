@@ -67,6 +67,8 @@ static int header_check(const struct boot *boot, struct error *err)
 {
 	const uint8_t *head = boot->head;
 
+	if (boot->kernel.size < HDR_INIT_SIZE + 4)
+		return boot_malformed(boot, "it ends within its header", err);
 	if (le16_get(head + HDR_VERSION) < VERSION_2_12)
 		return boot_malformed(boot, "older than boot protocol 2.12 (Linux 3.8)", err);
 	if (!(head[HDR_LOADFLAGS] & LOADFLAG_HIGH))

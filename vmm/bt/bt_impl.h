@@ -57,6 +57,18 @@ struct transaction {
 	struct cpu_segment segment[CPU_SEGMENTS], tr, ldt;
 };
 
+/* Interrupt shadows; MOV SS (and POP SS) also keeps off debug exceptions. */
+#define SHADOW_MOV_SS 1u
+#define SHADOW_STI    2u
+
+/* What a vCPU must look at besides, since its guest asked for it. */
+enum cpu_checks {
+	CHECK_CODE = 1,      /* debug.h: breakpoints on instructions */
+	CHECK_DATA = 2,      /* on data */
+	CHECK_PORT = 4,      /* on ports */
+	CHECK_ALIGNMENT = 8, /* alignment.h */
+};
+
 struct engine_vcpu {
 	uint64_t gpr[CPU_GPRS];
 	uint64_t rip;      /* of the instruction under way, in full */
@@ -68,6 +80,7 @@ struct engine_vcpu {
 	uint8_t stack_size; /* bytes of the stack pointer: 2, 4, 8 */
 	uint8_t cpl;
 	uint8_t tlb_mode;
+	uint8_t checks; /* enum cpu_checks; debug_update, too */
 	bool long_mode; /* EFER.LMA */
 
 	struct cpu_segment segment[CPU_SEGMENTS];
@@ -97,11 +110,12 @@ struct engine_vcpu {
 
 	/* Debug exceptions that are due behind the instruction: bits of DR6. */
 	uint32_t debug_pending;
+	bool single_step; /* one of them will be for RFLAGS.TF */
 	bool halted;
 
 	/* Interrupts. */
 	bool nmi_masked;
-	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
+	uint8_t shadow; /* interrupts wait for one more instruction; as in cpu_events */
 
 	struct transaction transaction;
 	sigjmp_buf escape; /* cpu_fault jumps here */

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "vmm/base/checked.h"
+#include "vmm/bt/debug.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
 
@@ -135,6 +136,8 @@ int cpu_set_cr4(struct engine_vcpu *cpu, uint64_t value)
 	    pdptes_load(cpu, cpu->cr3, cpu->cr0, value))
 		return -EINVAL;
 	cpu->cr4 = value;
+	if ((old ^ value) & CR4_DE)
+		debug_update(cpu);
 	if ((old ^ value) & CR4_PAGING)
 		tlb_flush(cpu, true);
 	return 0;
@@ -185,15 +188,14 @@ uint64_t cpu_get_dr(const struct engine_vcpu *cpu, unsigned number)
 
 int cpu_set_dr(struct engine_vcpu *cpu, unsigned number, uint64_t value)
 {
-	if (number < 4) {
-		cpu->db[number] = value;
-		return 0;
-	}
-	if (value >> 32)
+	if (number > 3 && value >> 32)
 		return -EINVAL;
-	if (number == 6 || number == 4)
+	if (number < 4)
+		cpu->db[number] = value;
+	else if (number == 6 || number == 4)
 		cpu->dr6 = (value & 0xe00f) | DR6_ONES;
 	else
 		cpu->dr7 = (value & 0xffff23ff) | DR7_ONES;
+	debug_update(cpu);
 	return 0;
 }

@@ -2,6 +2,7 @@
 /* What follows from a vCPU's registers, and the way out of an instruction that faults. */
 #include <string.h>
 
+#include "vmm/bt/alignment.h"
 #include "vmm/bt/segment.h"
 
 void transaction_begin(struct engine_vcpu *cpu)
@@ -50,6 +51,17 @@ _Noreturn void cpu_page_fault(struct engine_vcpu *cpu, uint64_t address, uint32_
 	leave(cpu);
 }
 
+/* What the TLB has is not checked. */
+static void alignment_update(struct engine_vcpu *cpu)
+{
+	if (!alignment_is_on(cpu)) {
+		cpu->checks &= ~(unsigned)CHECK_ALIGNMENT;
+	} else if (!(cpu->checks & CHECK_ALIGNMENT)) {
+		cpu->checks |= CHECK_ALIGNMENT;
+		tlb_flush(cpu, true);
+	}
+}
+
 void cpu_mode_update(struct engine_vcpu *cpu)
 {
 	const struct cpu_segment *cs = &cpu->segment[CPU_CS], *ss = &cpu->segment[CPU_SS];
@@ -70,4 +82,5 @@ void cpu_mode_update(struct engine_vcpu *cpu)
 		cpu->tlb_mode = TLB_USER;
 	else
 		cpu->tlb_mode = cpu->rflags & RFLAGS_AC ? TLB_SUPERVISOR_AC : TLB_SUPERVISOR;
+	alignment_update(cpu);
 }

@@ -8,6 +8,7 @@
  * it. FNSTENV tells it always.
  */
 #include "vmm/bt/fpu.h"
+#include "vmm/bt/alignment.h"
 
 #include "vmm/base/bytes.h"
 #include "vmm/bt/decode_impl.h"
@@ -211,6 +212,16 @@ static void x87_check(struct engine_vcpu *cpu)
 		cpu_fault(cpu, EXCEPTION_NM, NO_ERROR_CODE);
 }
 
+/* Of an environment, with or without the registers: its fields are what must be aligned. */
+static uint64_t environment_linear(struct engine_vcpu *cpu, const struct insn *insn, unsigned size,
+				   bool write)
+{
+	uint64_t linear = operand_linear(cpu, insn, size, write);
+
+	alignment_check(cpu, linear, insn->operand_size == 2 ? 2 : 4);
+	return linear;
+}
+
 void do_fnstenv(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	struct environment e = environment_of(cpu, insn);
@@ -219,7 +230,7 @@ void do_fnstenv(struct engine_vcpu *cpu, const struct insn *insn)
 
 	x87_check(cpu);
 	environment_store(&cpu->vector, &e, buffer);
-	linear_write_bytes(cpu, operand_linear(cpu, insn, size, true), buffer, size);
+	linear_write_bytes(cpu, environment_linear(cpu, insn, size, true), buffer, size);
 	cpu->vector.x87[FX_CONTROL] |= X87_MASKS;
 	native_x87_settle(&cpu->vector);
 }
@@ -232,7 +243,7 @@ void do_fldenv(struct engine_vcpu *cpu, const struct insn *insn)
 
 	x87_check(cpu);
 	native_x87_check(cpu);
-	linear_read_bytes(cpu, operand_linear(cpu, insn, size, false), buffer, size);
+	linear_read_bytes(cpu, environment_linear(cpu, insn, size, false), buffer, size);
 	environment_load(&cpu->vector, &e, buffer);
 	native_x87_settle(&cpu->vector);
 }
@@ -247,7 +258,7 @@ void do_fnsave(struct engine_vcpu *cpu, const struct insn *insn)
 	environment_store(&cpu->vector, &e, buffer);
 	for (unsigned i = 0; i < 8; i++, at += 10)
 		memcpy(buffer + at, cpu->vector.x87 + FX_ST + (size_t)16 * i, 10);
-	linear_write_bytes(cpu, operand_linear(cpu, insn, size, true), buffer, size);
+	linear_write_bytes(cpu, environment_linear(cpu, insn, size, true), buffer, size);
 	x87_initialise(&cpu->vector);
 }
 
@@ -259,7 +270,7 @@ void do_frstor(struct engine_vcpu *cpu, const struct insn *insn)
 
 	x87_check(cpu);
 	native_x87_check(cpu);
-	linear_read_bytes(cpu, operand_linear(cpu, insn, size, false), buffer, size);
+	linear_read_bytes(cpu, environment_linear(cpu, insn, size, false), buffer, size);
 	environment_load(&cpu->vector, &e, buffer);
 	for (unsigned i = 0; i < 8; i++, at += 10)
 		memcpy(cpu->vector.x87 + FX_ST + (size_t)16 * i, buffer + at, 10);
@@ -284,6 +295,7 @@ static uint64_t fx_linear(struct engine_vcpu *cpu, const struct insn *insn, bool
 	if (cpu->cr0 & (CR0_EM | CR0_TS))
 		cpu_fault(cpu, EXCEPTION_NM, NO_ERROR_CODE);
 	linear = operand_linear(cpu, insn, FX_SIZE, write);
+	alignment_check(cpu, linear, 4);
 	if (linear % 16)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	if (write)

@@ -7,6 +7,7 @@
  * fault it goes on where it was. The other moves do all or nothing.
  */
 #include "vmm/base/bytes.h"
+#include "vmm/bt/alignment.h"
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/native.h"
@@ -199,6 +200,7 @@ void do_maskmov(struct engine_vcpu *cpu, const struct insn *insn)
 	source = mmx ? v->x87 + 32 + 16 * insn->operand[0].reg : v->zmm[insn->operand[0].reg];
 	mask = mmx ? v->x87 + 32 + 16 * insn->operand[1].reg : v->zmm[insn->operand[1].reg];
 	linear = segment_linear(cpu, segment, offset, size, true);
+	alignment_check(cpu, linear, 8);
 	linear_probe_write(cpu, linear, size);
 	for (unsigned i = 0; i < size; i++)
 		if (mask[i] & 0x80)

@@ -51,6 +51,7 @@ insn_handler do_segment_base, do_cpuid, do_random, do_clzero, do_rdpmc, do_clflu
 insn_handler do_hypercall;
 /* Through a port of the task's, or #GP. */
 void port_check(struct engine_vcpu *cpu, uint16_t port, unsigned size);
+uint64_t port_read(struct engine_vcpu *cpu, uint16_t port, unsigned size);
 void port_write(struct engine_vcpu *cpu, uint16_t port, unsigned size, uint64_t value);
 
 /* control.c */

@@ -9,6 +9,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "vmm/bt/alignment.h"
+#include "vmm/bt/debug.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
@@ -299,24 +301,37 @@ static const struct insn *fetch(struct engine_vcpu *cpu)
 	return &c->insn;
 }
 
-/* One instruction, or one turn of a repetition. */
+/*
+ * One instruction, or one turn of a repetition. RF holds for one; it is cleared ahead, because IRET
+ * may set it, and a fault sets it in the flags that it pushes.
+ */
 static void step(struct engine_vcpu *cpu)
 {
-	const struct insn *insn = fetch(cpu);
-	insn_handler *handler = handlers[insn->opcode->id];
-	bool trap = cpu->rflags & RFLAGS_TF;
+	const struct insn *insn;
+	insn_handler *handler;
+	bool own_alignment;
 
+	if (cpu->checks & CHECK_CODE)
+		debug_code(cpu, code_linear(cpu, cpu->rip));
+	insn = fetch(cpu);
+	handler = handlers[insn->opcode->id];
 	cpu->next_rip = cpu->rip + insn->length;
 	if (cpu->mode != DECODE_64)
 		cpu->next_rip &= cpu->mode == DECODE_32 ? 0xffffffff : 0xffff;
 	if (insn->opcode->attributes & A_CPL0 && cpu->cpl)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
+	own_alignment = cpu->checks & CHECK_ALIGNMENT && alignment_is_own(insn);
+	if (own_alignment)
+		cpu->checks &= ~(unsigned)CHECK_ALIGNMENT;
 	assert(handler);
 	cpu->shadow = 0;
-	handler(cpu, insn);
-	cpu->rip = cpu->next_rip;
+	cpu->single_step = cpu->rflags & RFLAGS_TF;
 	cpu->rflags &= ~(uint64_t)RFLAGS_RF;
-	if (trap && !cpu->shadow)
+	handler(cpu, insn);
+	if (own_alignment)
+		cpu->checks |= CHECK_ALIGNMENT;
+	cpu->rip = cpu->next_rip;
+	if (cpu->single_step && cpu->shadow != SHADOW_MOV_SS)
 		cpu->debug_pending |= DR6_BS;
 }
 
@@ -338,6 +353,8 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 	volatile uint64_t left = instructions;
 
 	if (sigsetjmp(cpu->escape, 0)) {
+		/* Traps come behind an instruction, and this one was not completed. */
+		cpu->debug_pending = 0;
 		count_add(cpu, instructions - left);
 		return false;
 	}
@@ -396,6 +413,8 @@ bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kin
 	}
 	if (k == INTERRUPT_EXCEPTION && !is_trap(v))
 		cpu->rflags |= RFLAGS_RF;
+	if (k == INTERRUPT_EXCEPTION && v == EXCEPTION_DB)
+		cpu->dr7 &= ~(uint64_t)DR7_GD;
 	interrupt_deliver(cpu, v, k, cpu->rip, e);
 	cpu->shadow = 0;
 	cpu->halted = false;

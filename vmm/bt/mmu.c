@@ -14,6 +14,8 @@
 
 #include "devices/lapic.h"
 #include "vmm/base/bytes.h"
+#include "vmm/bt/alignment.h"
+#include "vmm/bt/debug.h"
 #include "vmm/bt/vcpu.h"
 
 #define PAGE_MASK 4095ull
@@ -342,6 +344,9 @@ static uint8_t *page_host(struct engine_vcpu *cpu, uint64_t linear, enum tlb_acc
 		return NULL;
 	if (access == TLB_WRITE)
 		dirty_note(cpu->vm, page.gpa);
+	if (access != TLB_FETCH && ((cpu->checks & CHECK_DATA && debug_in_page(cpu, linear)) ||
+				    (mode == TLB_USER && alignment_is_on(cpu))))
+		return host;
 	if (page.size > 4096)
 		large_note(&cpu->tlb, linear, page.size);
 	*entry = (struct tlb_entry){
@@ -426,6 +431,8 @@ static void page_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, un
 	uint64_t gpa;
 	const uint8_t *host = page_host(cpu, address, TLB_READ, mode, &gpa);
 
+	if (cpu->checks & CHECK_DATA)
+		debug_data(cpu, address, size, false);
 	if (host)
 		memcpy(to, host + (address & PAGE_MASK), size);
 	else
@@ -438,6 +445,8 @@ static void page_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t 
 	uint64_t gpa;
 	uint8_t *host = page_host(cpu, address, TLB_WRITE, mode, &gpa);
 
+	if (cpu->checks & CHECK_DATA)
+		debug_data(cpu, address, size, true);
 	if (host)
 		memcpy(host + (address & PAGE_MASK), from, size);
 	else
@@ -491,11 +500,15 @@ uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
 	uint8_t *host;
 	uint64_t gpa;
 
+	if (!crosses_page(address, size) && tlb_hit(cpu, entry, address))
+		return entry->host + (address & PAGE_MASK);
+	if (cpu->checks & CHECK_ALIGNMENT)
+		alignment_check(cpu, address, size);
 	if (crosses_page(address, size))
 		return NULL;
-	if (tlb_hit(cpu, entry, address))
-		return entry->host + (address & PAGE_MASK);
 	host = page_host(cpu, address, access, cpu->tlb_mode, &gpa);
+	if (host && cpu->checks & CHECK_DATA)
+		debug_data(cpu, address, size, access == TLB_WRITE);
 	return host ? host + (address & PAGE_MASK) : NULL;
 }
 
@@ -564,6 +577,8 @@ void linear_probe_write(struct engine_vcpu *cpu, uint64_t address, unsigned size
 {
 	uint64_t gpa;
 
+	if (cpu->checks & CHECK_ALIGNMENT)
+		alignment_check(cpu, address, size);
 	page_host(cpu, address, TLB_WRITE, cpu->tlb_mode, &gpa);
 	if (crosses_page(address, size))
 		page_host(cpu, next_page(cpu, address), TLB_WRITE, cpu->tlb_mode, &gpa);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "vmm/base/bytes.h"
+#include "vmm/bt/alignment.h"
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/native.h"
 #include "vmm/bt/operand.h"
@@ -264,14 +265,27 @@ static bool is_half_access(const struct insn *insn)
 	       memchr(codes, insn->code, sizeof(codes));
 }
 
+/* #GP or #AC. A mask makes elements what counts. */
+static void alignment_demand(struct engine_vcpu *cpu, const struct insn *insn,
+			     const struct operand *o)
+{
+	bool masked = insn->mask && !is_whole_access(insn);
+	unsigned bytes = element_bytes(insn, o);
+
+	if (masked && !elements_touched(cpu, insn, o, o->size / bytes))
+		return;
+	if (is_aligned_access(cpu, insn, o->size) && operand_address(cpu, insn) % o->size)
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	alignment_check(cpu, operand_linear(cpu, insn, o->size, o->access & OPERAND_WRITE),
+			masked ? bytes : o->size);
+}
+
 void native_memory_load(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *o,
 			uint8_t *buffer)
 {
 	struct operand half = *o;
 
-	if (is_aligned_access(cpu, insn, o->size) && operand_address(cpu, insn) % o->size &&
-	    !(insn->mask && elements_touched(cpu, insn, o, o->size / element_bytes(insn, o)) == 0))
-		cpu_fault(cpu, EXCEPTION_GP, 0);
+	alignment_demand(cpu, insn, o);
 	if (o->size == 16 && cpu->vector.mxcsr & MXCSR_MM && is_half_access(insn)) {
 		half.size = 8;
 		memset(buffer, 0, o->size);

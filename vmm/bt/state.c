@@ -4,6 +4,7 @@
  * part (vm.c).
  */
 #include "vmm/bt/state.h"
+#include "vmm/bt/debug.h"
 
 #include <errno.h>
 #include <string.h>
@@ -62,6 +63,7 @@ int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
 	cpu->debug_pending = 0;
 	cpu_mode_update(cpu);
 	tlb_flush(cpu, true);
+	debug_update(cpu);
 	if (cpu_set_cr3(cpu, in->cr3) || fpu_state_set(cpu, in))
 		return -EINVAL;
 	for (unsigned i = 0; i < in->msr_count; i++)
@@ -143,4 +145,5 @@ void bt_state_reset(struct engine_vcpu *cpu)
 		cpu->cache[i].gpa = INSN_CACHE_NONE;
 	cpu_mode_update(cpu);
 	tlb_flush(cpu, true);
+	debug_update(cpu);
 }

@@ -9,7 +9,7 @@
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 
-/* Elements between two looks at interrupts. */
+/* Elements between two looks at interrupts; under a debugger it is one. */
 #define TURN 4096u
 
 struct string {
@@ -105,7 +105,7 @@ static void ins_one(const struct string *s)
 	uint64_t linear = target_linear(s, true);
 
 	linear_probe_write(cpu, linear, s->size);
-	linear_write(cpu, linear, s->size, bus_read(cpu->vm->config.pio, port, s->size));
+	linear_write(cpu, linear, s->size, port_read(cpu, port, s->size));
 	advance(s, CPU_RDI);
 }
 
@@ -199,17 +199,18 @@ static uint64_t stos_many(const struct string *s, uint64_t count)
 static void repeat(const struct string *s, void (*one)(const struct string *s))
 {
 	struct engine_vcpu *cpu = s->cpu;
+	bool debugged = cpu->rflags & RFLAGS_TF || cpu->checks & ~(unsigned)CHECK_CODE;
 
 	if (!s->insn->repeat) {
 		one(s);
 		return;
 	}
-	for (unsigned i = 0; i < TURN; i++) {
+	for (unsigned i = 0; i < (debugged ? 1 : TURN); i++) {
 		uint64_t count = gpr_get(cpu, CPU_RCX, s->width), done = 0;
 
 		if (count == 0)
 			return;
-		if (s->many)
+		if (s->many && !debugged)
 			done = s->many(s, count);
 		if (done == 0) {
 			one(s);
@@ -222,6 +223,7 @@ static void repeat(const struct string *s, void (*one)(const struct string *s))
 		i += (unsigned)done - 1;
 	}
 	cpu->next_rip = cpu->rip; /* to be continued */
+	cpu->rflags |= RFLAGS_RF; /* its breakpoint was met */
 }
 
 void do_movs(struct engine_vcpu *cpu, const struct insn *insn)

@@ -4,6 +4,7 @@
  * system calls. Privilege first (A_CPL0 in the tables is checked by the run loop), then operands.
  */
 #include "vmm/bt/system.h"
+#include "vmm/bt/debug.h"
 
 #include <immintrin.h>
 
@@ -16,8 +17,6 @@
 #define SRC (&insn->operand[1])
 
 /* Shadows: cpu_state.h, struct cpu_events. */
-#define SHADOW_MOV_SS 1u
-#define SHADOW_STI    2u
 
 /* Of instructions that check something else first. */
 static void privileged(struct engine_vcpu *cpu)
@@ -108,7 +107,6 @@ static void debug_access(struct engine_vcpu *cpu, unsigned number)
 {
 	ud_if(cpu, cpu->cr4 & CR4_DE && (number == 4 || number == 5));
 	if (cpu->dr7 & DR7_GD) {
-		cpu->dr7 &= ~(uint64_t)DR7_GD;
 		cpu->dr6 |= DR6_BD;
 		cpu_fault(cpu, EXCEPTION_DB, NO_ERROR_CODE);
 	}
@@ -455,8 +453,17 @@ void port_check(struct engine_vcpu *cpu, uint16_t port, unsigned size)
 	gp_if(cpu, bits & ((1u << size) - 1));
 }
 
+uint64_t port_read(struct engine_vcpu *cpu, uint16_t port, unsigned size)
+{
+	if (cpu->checks & CHECK_PORT)
+		debug_port(cpu, port, size);
+	return bus_read(cpu->vm->config.pio, port, size);
+}
+
 void port_write(struct engine_vcpu *cpu, uint16_t port, unsigned size, uint64_t value)
 {
+	if (cpu->checks & CHECK_PORT)
+		debug_port(cpu, port, size);
 	if (!bt_doorbell_ring(cpu->vm, false, port, size))
 		bus_write(cpu->vm->config.pio, port, size, value);
 }
@@ -471,7 +478,7 @@ void do_in(struct engine_vcpu *cpu, const struct insn *insn)
 	uint16_t port = port_of(cpu, insn, SRC);
 
 	port_check(cpu, port, DST->size);
-	gpr_set(cpu, CPU_RAX, DST->size, bus_read(cpu->vm->config.pio, port, DST->size));
+	gpr_set(cpu, CPU_RAX, DST->size, port_read(cpu, port, DST->size));
 }
 
 void do_out(struct engine_vcpu *cpu, const struct insn *insn)
@@ -523,6 +530,8 @@ void do_syscall(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu->rflags &= ~(uint64_t)(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF);
 		cpu->next_rip = (uint32_t)cpu->msr.star;
 	}
+	/* Unlike elsewhere: as the flags are now, so that FMASK keeps the kernel from a trap. */
+	cpu->single_step = cpu->rflags & RFLAGS_TF;
 	enter_flat(cpu, cs, (uint16_t)(cs + 8), 0, cpu->long_mode);
 }
 
@@ -538,6 +547,7 @@ void do_sysret(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu->rflags = (cpu->gpr[CPU_R11] & 0x3c7fd7) | RFLAGS_ONE;
 	else
 		cpu->rflags |= RFLAGS_IF;
+	cpu->single_step = cpu->rflags & RFLAGS_TF;
 	cpu->next_rip = rip;
 	enter_flat(cpu, (uint16_t)(base + (to_64 ? 16 : 0)), (uint16_t)(base + 8), 3, to_64);
 }
@@ -583,6 +593,7 @@ void do_swapgs(struct engine_vcpu *cpu, const struct insn *insn)
 static void software_interrupt(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kind kind)
 {
 	interrupt_deliver(cpu, vector, kind, cpu->next_rip, NO_ERROR_CODE);
+	cpu->single_step = false;
 	cpu->next_rip = cpu->rip;
 }
 

@@ -4,6 +4,7 @@
  * one is loaded; from then on faults belong to the new task.
  */
 #include "vmm/base/bytes.h"
+#include "vmm/bt/debug.h"
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
@@ -179,6 +180,8 @@ void task_switch(struct engine_vcpu *cpu, uint16_t selector, struct descriptor *
 		gpr_set(cpu, i, 4, t.gpr[i]);
 	cpu->rip = cpu->next_rip = t.ip;
 	cpu->dr7 &= ~0x155ull; /* local breakpoints */
+	debug_update(cpu);
+	cpu->single_step = false;
 	segments_load(cpu, &t);
 	if (error != NO_ERROR_CODE)
 		stack_push(cpu, l->word, (uint64_t)error);
