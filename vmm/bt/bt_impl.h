@@ -57,17 +57,8 @@ struct transaction {
 	struct cpu_segment segment[CPU_SEGMENTS], tr, ldt;
 };
 
-/* Interrupt shadows; MOV SS (and POP SS) also keeps off debug exceptions. */
-#define SHADOW_MOV_SS 1u
-#define SHADOW_STI    2u
-
-/* What a vCPU must look at besides, since its guest asked for it. */
-enum cpu_checks {
-	CHECK_CODE = 1,      /* debug.h: breakpoints on instructions */
-	CHECK_DATA = 2,      /* on data */
-	CHECK_PORT = 4,      /* on ports */
-	CHECK_ALIGNMENT = 8, /* alignment.h */
-};
+/* What the guest wants looked at: breakpoints (debug.h) on three things; alignment.h. */
+enum cpu_checks { CHECK_CODE = 1, CHECK_DATA = 2, CHECK_PORT = 4, CHECK_ALIGNMENT = 8 };
 
 struct engine_vcpu {
 	uint64_t gpr[CPU_GPRS];
@@ -110,12 +101,12 @@ struct engine_vcpu {
 
 	/* Debug exceptions that are due behind the instruction: bits of DR6. */
 	uint32_t debug_pending;
-	bool single_step; /* one of them will be for RFLAGS.TF */
+	bool single_step; /* one more for RFLAGS.TF */
 	bool halted;
 
 	/* Interrupts. */
 	bool nmi_masked;
-	uint8_t shadow; /* interrupts wait for one more instruction; as in cpu_events */
+	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
 
 	struct transaction transaction;
 	sigjmp_buf escape; /* cpu_fault jumps here */

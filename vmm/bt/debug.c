@@ -59,7 +59,7 @@ void debug_code(struct engine_vcpu *cpu, uint64_t linear)
 {
 	uint32_t hit = 0;
 
-	if (cpu->rflags & RFLAGS_RF || cpu->shadow == SHADOW_MOV_SS)
+	if (cpu->rflags & RFLAGS_RF || cpu->shadow == CPU_SHADOW_MOV_SS)
 		return;
 	for (unsigned i = 0; i < BREAKPOINTS; i++)
 		if (is_armed(cpu, i) && kind_of(cpu, i) == BREAK_CODE && cpu->db[i] == linear)

@@ -331,7 +331,7 @@ static void step(struct engine_vcpu *cpu)
 	if (own_alignment)
 		cpu->checks |= CHECK_ALIGNMENT;
 	cpu->rip = cpu->next_rip;
-	if (cpu->single_step && cpu->shadow != SHADOW_MOV_SS)
+	if (cpu->single_step && cpu->shadow != CPU_SHADOW_MOV_SS)
 		cpu->debug_pending |= DR6_BS;
 }
 

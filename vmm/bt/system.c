@@ -270,7 +270,7 @@ void do_mov_from_segment(struct engine_vcpu *cpu, const struct insn *insn)
 static void shadow_after(struct engine_vcpu *cpu, unsigned segment)
 {
 	if (segment == CPU_SS)
-		cpu->shadow = SHADOW_MOV_SS;
+		cpu->shadow = CPU_SHADOW_MOV_SS;
 }
 
 void do_mov_to_segment(struct engine_vcpu *cpu, const struct insn *insn)
@@ -418,7 +418,7 @@ void do_sti(struct engine_vcpu *cpu, const struct insn *insn)
 	(void)insn;
 	gp_if(cpu, cpu->cr0 & CR0_PE && iopl(cpu) < cpu->cpl);
 	if (!(cpu->rflags & RFLAGS_IF))
-		cpu->shadow = SHADOW_STI;
+		cpu->shadow = CPU_SHADOW_STI;
 	cpu->rflags |= RFLAGS_IF;
 }
 

@@ -227,7 +227,7 @@ static bool run_batch(struct engine_vcpu *cpu)
 	if (!interp_run(cpu, BATCH))
 		alive = interp_deliver_fault(cpu);
 	/* A load of SS keeps its own breakpoint, too, for behind the next instruction. */
-	if (cpu->debug_pending && cpu->shadow == SHADOW_MOV_SS) {
+	if (cpu->debug_pending && cpu->shadow == CPU_SHADOW_MOV_SS) {
 		uint32_t held = cpu->debug_pending;
 
 		cpu->debug_pending = 0;

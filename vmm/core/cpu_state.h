@@ -54,6 +54,10 @@ enum cpu_activity {
 	CPU_WAIT_FOR_SIPI,
 };
 
+/* Interrupts wait for one more instruction; after MOV SS and POP SS debug exceptions, too. */
+#define CPU_SHADOW_MOV_SS 1u
+#define CPU_SHADOW_STI    2u
+
 /* Exceptions and interrupts between recognition and delivery. */
 struct cpu_events {
 	uint8_t exception_injected, exception_pending, exception_vector, exception_has_error;
@@ -61,7 +65,7 @@ struct cpu_events {
 	uint8_t exception_has_payload;
 	uint64_t exception_payload;
 	uint8_t interrupt_injected, interrupt_vector, interrupt_soft;
-	uint8_t shadow; /* bit 0: after mov ss, bit 1: after sti */
+	uint8_t shadow; /* CPU_SHADOW_x */
 	uint8_t nmi_injected, nmi_pending, nmi_masked;
 	uint32_t sipi_vector;
 };
