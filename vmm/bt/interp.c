@@ -307,8 +307,9 @@ static void step(struct engine_vcpu *cpu)
 	bool trap = cpu->rflags & RFLAGS_TF;
 
 	cpu->next_rip = cpu->rip + insn->length;
+	/* 16-bit code does not wrap: it runs into its segment's limit. */
 	if (cpu->mode != DECODE_64)
-		cpu->next_rip &= cpu->mode == DECODE_32 ? 0xffffffff : 0xffff;
+		cpu->next_rip &= 0xffffffff;
 	if (insn->opcode->attributes & A_CPL0 && cpu->cpl)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	assert(handler);
