@@ -7,6 +7,7 @@
 #ifndef TESTS_GUEST_GUEST_H
 #define TESTS_GUEST_GUEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define KERNEL_CS 0x08
@@ -23,8 +24,10 @@ struct trap {
 };
 
 extern struct trap trap_seen;
+extern bool emulated; /* the kernel command line has the word: see below */
 extern uint64_t gdt[], table4[512], table2[4][512];
 extern char vectors[];
+extern uint32_t start_info;
 
 /* Call fn(argument); returns after it, or at its first trap. */
 void trap_catch(void (*fn)(void *argument), void *argument);
@@ -55,6 +58,12 @@ struct task_state {
 	uint8_t ports[32];
 } __attribute__((packed));
 extern struct task_state task;
+
+/*
+ * The word "emulated" on the command line: under it is QEMU's emulation of AMD SVM, which does not
+ * do all that a CPU does. What is not checked then says why it cannot be.
+ */
+#define UNLESS_EMULATED if (!emulated)
 
 struct gate {
 	uint16_t low, selector;
