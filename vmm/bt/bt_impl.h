@@ -53,6 +53,7 @@ struct cached_insn {
 /* What a far transfer changes, as it was before: segment.h. */
 struct transaction {
 	bool open;
+	uint16_t stack_error; /* of #SS: an inner level's stack names its selector */
 	uint64_t rsp, rflags;
 	struct cpu_segment segment[CPU_SEGMENTS], tr, ldt;
 };
