@@ -381,7 +381,9 @@ bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kin
 	uint64_t flags = cpu->rflags;
 
 	while (sigsetjmp(cpu->escape, 0)) {
-		cpu->rflags = flags;
+		/* The transaction put the flags back, or they are a new task's; RF is from here. */
+		if (!(flags & RFLAGS_RF))
+			cpu->rflags &= ~(uint64_t)RFLAGS_RF;
 		if (k == INTERRUPT_EXCEPTION && v == EXCEPTION_DF)
 			return false;
 		if (k == INTERRUPT_EXCEPTION && is_double(v, cpu->fault.vector)) {
