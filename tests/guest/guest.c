@@ -8,7 +8,7 @@
 unsigned guest_failures;
 struct task_state task;
 struct gate idt[256];
-bool emulated;
+bool emulated, under_kvm;
 struct {
 	uint16_t limit;
 	uint64_t base;
@@ -86,6 +86,7 @@ void guest_setup(void)
 	uint64_t base = (uint64_t)&task;
 
 	emulated = has_word("emulated");
+	under_kvm = has_word("kvm");
 	/* Both 8259s: nothing, until a test asks for it. */
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);

@@ -24,7 +24,7 @@ struct trap {
 };
 
 extern struct trap trap_seen;
-extern bool emulated; /* the kernel command line has the word: see below */
+extern bool emulated, under_kvm; /* the command line has the words "emulated", "kvm" */
 extern uint64_t gdt[], table4[512], table2[4][512];
 extern char vectors[];
 extern uint32_t start_info;
@@ -60,8 +60,8 @@ struct task_state {
 extern struct task_state task;
 
 /*
- * The word "emulated" on the command line: under it is QEMU's emulation of AMD SVM, which does not
- * do all that a CPU does. What is not checked then says why it cannot be.
+ * The word "emulated" on the command line: under KVM is QEMU's emulation of AMD SVM, which does not
+ * do all that a CPU does. "kvm": KVM itself has limits. What is not checked then says why.
  */
 #define UNLESS_EMULATED if (!emulated)
 
