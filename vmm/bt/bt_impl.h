@@ -98,6 +98,7 @@ struct engine_vcpu {
 
 	/* Debug exceptions that are due behind the instruction: bits of DR6. */
 	uint32_t debug_pending;
+	bool stepping; /* RFLAGS.TF as it counts for the instruction under way */
 	bool halted;
 
 	/* Interrupts. */

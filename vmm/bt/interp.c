@@ -304,8 +304,8 @@ static void step(struct engine_vcpu *cpu)
 {
 	const struct insn *insn = fetch(cpu);
 	insn_handler *handler = handlers[insn->opcode->id];
-	bool trap = cpu->rflags & RFLAGS_TF;
 
+	cpu->stepping = cpu->rflags & RFLAGS_TF;
 	cpu->next_rip = cpu->rip + insn->length;
 	/* 16-bit code does not wrap: it runs into its segment's limit. */
 	if (cpu->mode != DECODE_64)
@@ -317,7 +317,7 @@ static void step(struct engine_vcpu *cpu)
 	handler(cpu, insn);
 	cpu->rip = cpu->next_rip;
 	cpu->rflags &= ~(uint64_t)RFLAGS_RF;
-	if (trap && !cpu->shadow)
+	if (cpu->stepping && !(cpu->shadow & SHADOW_MOV_SS))
 		cpu->debug_pending |= DR6_BS;
 }
 
