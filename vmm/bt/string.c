@@ -209,7 +209,7 @@ static void repeat(const struct string *s, void (*one)(const struct string *s))
 
 		if (count == 0)
 			return;
-		if (s->many)
+		if (s->many && !cpu->stepping)
 			done = s->many(s, count);
 		if (done == 0) {
 			one(s);
@@ -218,6 +218,8 @@ static void repeat(const struct string *s, void (*one)(const struct string *s))
 		gpr_set(cpu, CPU_RCX, s->width, count - done);
 		if (count == done || repetition_ends(s))
 			return;
+		if (cpu->stepping) /* each turn is a step */
+			break;
 		/* A page counts for as much as it has. */
 		i += (unsigned)done - 1;
 	}
