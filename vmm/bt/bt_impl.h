@@ -58,6 +58,9 @@ struct transaction {
 	struct cpu_segment segment[CPU_SEGMENTS], tr, ldt;
 };
 
+#define WAITING_VECTOR 1u /* for RFLAGS.IF */
+#define WAITING_NMI    2u /* for the end of another one */
+
 struct engine_vcpu {
 	uint64_t gpr[CPU_GPRS];
 	uint64_t rip;      /* of the instruction under way, in full */
@@ -103,6 +106,7 @@ struct engine_vcpu {
 
 	/* Interrupts. */
 	bool nmi_masked;
+	uint8_t waiting; /* WAITING_x: what ends a batch once it may be taken */
 	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
 
 	struct transaction transaction;

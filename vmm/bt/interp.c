@@ -334,6 +334,15 @@ static void count_add(struct engine_vcpu *cpu, uint64_t instructions)
 	atomic_store_explicit(&cpu->instructions, now + instructions, memory_order_relaxed);
 }
 
+/* May an interrupt be taken that could not when the batch began? */
+static bool window_opens(const struct engine_vcpu *cpu)
+{
+	if (cpu->shadow)
+		return false;
+	return (cpu->waiting & WAITING_VECTOR && cpu->rflags & RFLAGS_IF) ||
+	       (cpu->waiting & WAITING_NMI && !cpu->nmi_masked);
+}
+
 bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 {
 	volatile uint64_t left = instructions;
@@ -343,6 +352,7 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 		return false;
 	}
 	for (; left && !cpu->halted && !cpu->debug_pending &&
+	       !(cpu->waiting && window_opens(cpu)) &&
 	       !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
 	     left--)
 		step(cpu);
