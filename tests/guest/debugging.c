@@ -138,8 +138,11 @@ static void single_steps(void)
 	RUN(plain, BS);
 	RUN(move_ss, BS);
 	RUN(interrupts_on, BS);
-	RUN(repeated, BS);
-	RUN(repeated_moves, BS);
+	/* QEMU makes a turn of its own of seeing that the count is 0. */
+	if (!emulated) {
+		RUN(repeated, BS);
+		RUN(repeated_moves, BS);
+	}
 	RUN(repeated_none, BS);
 	RUN(software, BS);
 	RUN(identification, BS);
@@ -278,6 +281,9 @@ static void data_breakpoints(void)
 
 	dr0_set((uint64_t)&scratch[2]);
 	for (unsigned i = 0; i < COUNT(cases); i++) {
+		/* QEMU reports it behind the whole repetition. */
+		if (emulated && cases[i].run == writes_string)
+			continue;
 		dr7_set(ENABLE(0) | KIND(0, cases[i].type, cases[i].length) | 0x400);
 		logged = 0;
 		cases[i].run();
@@ -329,7 +335,8 @@ static void registers(void)
 	dr6_set(0);
 	CHECK(dr6_get(), DR6_NONE);
 	dr6_set(0xffffffff);
-	CHECK(dr6_get() & 0xfffff7ff, 0xffffe7ff & (DR6_NONE | DR6_BITS | 0x800));
+	UNLESS_EMULATED /* QEMU lets bit 12 be set */
+		CHECK(dr6_get() & 0xfffff7ff, 0xffffe7ff & (DR6_NONE | DR6_BITS | 0x800));
 	dr6_set(DR6_NONE);
 	dr7_set(0);
 	CHECK(dr7_get(), 0x400);
@@ -363,6 +370,6 @@ void guest_main(void)
 	registers();
 	code_breakpoints();
 	data_breakpoints();
-	port_breakpoints();
+	UNLESS_EMULATED port_breakpoints(); /* QEMU has none in a guest of SVM */
 	guest_end();
 }

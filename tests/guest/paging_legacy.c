@@ -66,8 +66,12 @@ static void run(const struct access *a, unsigned i, uint64_t *entry, bool wide)
 	}
 	mark = wide ? (uint32_t)*entry : table[0];
 	CHECK(mark & (A | D), a->marks);
-	if (guest_failures != failures)
+	if (guest_failures != failures) {
 		CHECK(i, -1);
+		CHECK(legacy_seen.eip, 0);
+		CHECK(pointers[0], 0);
+		CHECK(pointers[1], 0);
+	}
 }
 
 /* The first 16 MiB are as they are, for users too. */
