@@ -71,8 +71,11 @@ static void send_self(unsigned vector)
 	apic_send(0, IPI_SELF | IPI_ASSERT | vector);
 }
 
-/* Until that vector has come so often, for about a second. */
-static void wait_for(unsigned vector, unsigned times, bool halt)
+/*
+ * Until that vector has come so often, for about a second; HLT waits for ever, so it is for what is
+ * known to come.
+ */
+static bool wait_for(unsigned vector, unsigned times, bool halt)
 {
 	uint64_t start = tsc();
 
@@ -83,6 +86,7 @@ static void wait_for(unsigned vector, unsigned times, bool halt)
 			interrupts_let();
 	}
 	CHECK(count[vector] >= times, true);
+	return count[vector] >= times;
 }
 
 static bool requested(unsigned vector)
@@ -162,8 +166,10 @@ static void priorities(void)
 	CHECK(count[0x45], 1);
 	CHECK(apic_read(APIC_TPR), 0x30);
 	apic_write(APIC_TPR, 0);
-	trap_catch(too_much, (void *)16);
-	CHECK_TRAP(13, 0);
+	if (!emulated) { /* QEMU drops the upper bits */
+		trap_catch(too_much, (void *)16);
+		CHECK_TRAP(13, 0);
+	}
 	/* The higher one first. */
 	forget();
 	send_self(0x41);
@@ -220,8 +226,12 @@ static void timer(void)
 	forget();
 	apic_write(APIC_TIMER, 0x50);
 	apic_write(APIC_INITIAL, 1000000);
-	wait_for(0x50, 1, true);
+	if (!wait_for(0x50, 1, false))
+		return;
 	CHECK(apic_read(APIC_CURRENT), 0);
+	forget();
+	apic_write(APIC_INITIAL, 1000000);
+	wait_for(0x50, 1, true);
 	for (uint64_t start = tsc(); tsc() - start < 10000000;)
 		interrupts_let();
 	CHECK(count[0x50], 1);
@@ -240,8 +250,8 @@ static void timer(void)
 	forget();
 	apic_write(APIC_TIMER, 0x50 | APIC_PERIODIC);
 	apic_write(APIC_INITIAL, 300000);
-	wait_for(0x50, 2, true);
-	wait_for(0x50, 4, false);
+	if (wait_for(0x50, 2, false))
+		wait_for(0x50, 4, true);
 	apic_write(APIC_INITIAL, 0);
 	interrupts_let();
 	first = count[0x50];
@@ -263,7 +273,7 @@ static void deadline(void)
 	start = tsc();
 	wrmsr(0x6e0, start + 3000000);
 	CHECK(rdmsr(0x6e0), start + 3000000);
-	wait_for(0x50, 1, true);
+	wait_for(0x50, 1, false);
 	CHECK(tsc() - start >= 3000000, true);
 	CHECK(rdmsr(0x6e0), 0);
 	/* One that has passed. */
@@ -344,7 +354,8 @@ static void ioapic(void)
 	ioapic_set(0x10 + 2 * 2 + 1, id << 24);
 	ioapic_set(0x10 + 2 * 2, 0x70);
 	pit_start(1000);
-	wait_for(0x70, 3, true);
+	if (wait_for(0x70, 1, false))
+		wait_for(0x70, 3, true);
 	/* Masked, its edges are lost. */
 	ioapic_set(0x10 + 2 * 2, 0x70 | APIC_MASKED);
 	interrupts_let();
@@ -368,7 +379,8 @@ static void i8259(void)
 		outb(commands[i][0], commands[i][1]);
 	apic_write(APIC_LINT0, 0x700);
 	pit_start(1000);
-	wait_for(0x20, 3, true);
+	if (wait_for(0x20, 1, false))
+		wait_for(0x20, 3, true);
 	CHECK(apic_read(APIC_ISR + 1), 0);
 	apic_write(APIC_LINT0, 0x700 | APIC_MASKED);
 	interrupts_let();

@@ -187,6 +187,9 @@ static void gate_faults(void)
 	for (unsigned i = 0; i < COUNT(cases); i++) {
 		unsigned failures = guest_failures;
 
+		/* QEMU goes to level 0. */
+		if (emulated && cases[i].code == call && cases[i].attributes == CONF)
+			continue;
 		gate(cases[i].access, cases[i].target, landed, 0);
 		if (cases[i].target == SPARE)
 			spare(SPARE, 0, FLAT, cases[i].attributes);
@@ -228,7 +231,7 @@ static void inner_stacks(void)
 		uint16_t ss;
 		uint32_t limit;
 		unsigned attributes, vector, error;
-		bool limits; /* QEMU does not check that */
+		bool differs; /* QEMU checks no limits; a stack that is not there is #TS */
 	} cases[] = {
 		{SPARE4 | 1, 0xfff, 0x93 | DB | LEVEL1, FINE, 0, false},
 		{0, 0xfff, 0x93 | DB | LEVEL1, 10, 0, false},
@@ -236,7 +239,7 @@ static void inner_stacks(void)
 		{SPARE4 | 1, 0xfff, 0x93 | DB, 10, SPARE4, false},
 		{SPARE4 | 1, 0xfff, 0x91 | DB | LEVEL1, 10, SPARE4, false},
 		{SPARE4 | 1, 0xfff, 0x9b | DB | LEVEL1, 10, SPARE4, false},
-		{SPARE4 | 1, 0xfff, 0x13 | DB | LEVEL1, 12, SPARE4, false},
+		{SPARE4 | 1, 0xfff, 0x13 | DB | LEVEL1, 12, SPARE4, true},
 		{L_GDT * 8 | 1, 0xfff, 0x13 | DB | LEVEL1, 10, L_GDT * 8, false},
 		/* There is no room: AMD64 vol. 3, CALL and INT, "SS.sel as error code". */
 		{SPARE4 | 1, 0x700, 0x93 | DB | LEVEL1, 12, SPARE4, true},
@@ -247,7 +250,7 @@ static void inner_stacks(void)
 		unsigned c = i / 2, failures = guest_failures;
 		const char *code = i % 2 ? interrupt : call, *at = i % 2 ? interrupt_at : call_at;
 
-		if (emulated && cases[c].limits)
+		if (emulated && cases[c].differs)
 			continue;
 		level1(cases[c].ss, cases[c].limit, cases[c].attributes);
 		legacy_run(code);
@@ -312,6 +315,9 @@ static void returns_outwards(void)
 		unsigned c = i / 2, failures = guest_failures;
 		const char *code = i % 2 ? interrupt_returns : returns;
 
+		/* A stack that is not there is #NP in QEMU. */
+		if (emulated && cases[c].vector == 12)
+			continue;
 		spare(SPARE, 0, FLAT, cases[c].attributes);
 		job_reset(0);
 		job.eax = cases[c].ss;

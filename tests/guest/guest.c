@@ -59,7 +59,7 @@ void gate_set(unsigned vector, const void *target, unsigned ist, unsigned type)
 }
 
 /* PVH's start info has the command line's address at offset 24. */
-static bool has_word(const char *word)
+bool guest_told(const char *word)
 {
 	const char *at = (const char *)*(const uint64_t *)(uint64_t)(start_info + 24);
 
@@ -85,8 +85,8 @@ void guest_setup(void)
 	static uint8_t stacks[2][8192] __attribute__((aligned(16)));
 	uint64_t base = (uint64_t)&task;
 
-	emulated = has_word("emulated");
-	under_kvm = has_word("kvm");
+	emulated = guest_told("emulated");
+	under_kvm = guest_told("kvm");
 	/* Both 8259s: nothing, until a test asks for it. */
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);

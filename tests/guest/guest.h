@@ -34,7 +34,8 @@ void trap_catch(void (*fn)(void *argument), void *argument);
 void user_run(uint64_t rip, uint64_t rsp);
 
 /* guest.c */
-void guest_setup(void); /* IDT, task state */
+void guest_setup(void);            /* IDT, task state */
+bool guest_told(const char *word); /* is it on the command line? */
 void guest_print(const char *text);
 void guest_print_hex(uint64_t value);
 _Noreturn void guest_end(void);

@@ -35,6 +35,14 @@ ACCESS(store, "mov %eax, (%ebx)");
 ACCESS(execute, "call *%ebx");
 ACCESS(push_across, "mov %ebx, %esp\n pushl $0x11223344");
 
+/* Each time: QEMU marks them as accessed, and KVM refuses them then. */
+static void pointers_make(void)
+{
+	UNLESS_EMULATED CHECK(pointers[0] & A, 0);
+	for (unsigned i = 0; i < 3; i++)
+		pointers[i] = (uint64_t)middle[i] | P;
+}
+
 struct access {
 	unsigned level;
 	bool protect; /* CR0.WP */
@@ -55,6 +63,7 @@ static void run(const struct access *a, unsigned i, uint64_t *entry, bool wide)
 	job.cr4 = wide ? CR4_PAE : CR4_PSE;
 	job.ebx = AT;
 	page[0] = 0xc3; /* ret */
+	pointers_make();
 	legacy_run(a->code);
 	CHECK(legacy_seen.vector, a->error < 0 ? 3 : 14);
 	if (a->error >= 0) {
@@ -66,12 +75,8 @@ static void run(const struct access *a, unsigned i, uint64_t *entry, bool wide)
 	}
 	mark = wide ? (uint32_t)*entry : table[0];
 	CHECK(mark & (A | D), a->marks);
-	if (guest_failures != failures) {
+	if (guest_failures != failures)
 		CHECK(i, -1);
-		CHECK(legacy_seen.eip, 0);
-		CHECK(pointers[0], 0);
-		CHECK(pointers[1], 0);
-	}
 }
 
 /* The first 16 MiB are as they are, for users too. */
@@ -112,6 +117,7 @@ static void run_big(const char *code, uint32_t address, uint32_t cr4)
 	job.cr3 = cr4 & CR4_PAE ? ADDRESS(pointers) : ADDRESS(directory);
 	job.cr4 = cr4;
 	job.ebx = address;
+	pointers_make();
 	legacy_run(code);
 }
 
@@ -184,8 +190,6 @@ static void pae(void)
 		{0, false, load, P | W, P | 1ull << 51, 9, 0},
 	};
 
-	for (unsigned i = 0; i < 3; i++)
-		pointers[i] = (uint64_t)middle[i] | P;
 	for (unsigned i = 0; i < 8; i++)
 		middle[0][i] = (uint64_t)i << 21 | PS | P | W | U;
 	for (unsigned i = 0; i < COUNT(cases); i++) {
