@@ -7,6 +7,7 @@
 #ifndef TESTS_GUEST_GUEST_H
 #define TESTS_GUEST_GUEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define KERNEL_CS 0x08
@@ -23,15 +24,18 @@ struct trap {
 };
 
 extern struct trap trap_seen;
+extern bool emulated, under_kvm; /* the command line has the words "emulated", "kvm" */
 extern uint64_t gdt[], table4[512], table2[4][512];
 extern char vectors[];
+extern uint32_t start_info;
 
 /* Call fn(argument); returns after it, or at its first trap. */
 void trap_catch(void (*fn)(void *argument), void *argument);
 void user_run(uint64_t rip, uint64_t rsp);
 
 /* guest.c */
-void guest_setup(void); /* IDT, task state */
+void guest_setup(void);            /* IDT, task state */
+bool guest_told(const char *word); /* is it on the command line? */
 void guest_print(const char *text);
 void guest_print_hex(uint64_t value);
 _Noreturn void guest_end(void);
@@ -55,6 +59,12 @@ struct task_state {
 	uint8_t ports[32];
 } __attribute__((packed));
 extern struct task_state task;
+
+/*
+ * The word "emulated" on the command line: under KVM is QEMU's emulation of AMD SVM, which does not
+ * do all that a CPU does. "kvm": KVM itself has limits. What is not checked then says why.
+ */
+#define UNLESS_EMULATED if (!emulated)
 
 struct gate {
 	uint16_t low, selector;

@@ -49,10 +49,13 @@ void guest_main(void)
 	trap_catch(enter_32, (void *)within_limit);
 	CHECK_TRAP(3, 0);
 	CHECK(trap_seen.rip, within_limit_at + 1);
-	CHECK_32(beyond_limit, 13, 0);
-	CHECK_32(code_written, 13, 0);
-	CHECK_32(stack_limit, 12, 0);
-	CHECK_32(null_data, 13, 0);
+	/* QEMU checks neither limits nor types at an access. */
+	if (!emulated) {
+		CHECK_32(beyond_limit, 13, 0);
+		CHECK_32(code_written, 13, 0);
+		CHECK_32(stack_limit, 12, 0);
+		CHECK_32(null_data, 13, 0);
+	}
 	CHECK_32(divide_32, 0, 0);
 	trap_catch(enter_32, (void *)short_forms);
 	CHECK_TRAP(3, 0);

@@ -14,6 +14,7 @@
 	.globl start
 start:
 	cli
+	mov %ebx, start_info
 	mov $stack_top, %esp
 	/* Level 4 and 3, one entry and four; level 2: 2048 pages of 2 MiB. */
 	movl $(table3 + 7), table4
@@ -167,7 +168,8 @@ table3:	.skip 4096
 table2:	.skip 4 * 4096
 	.skip 16384
 stack_top:
-	.globl trap_seen, catch_rsp
+	.globl trap_seen, catch_rsp, start_info
+start_info:	.skip 8
 trap_seen:	.skip 64
 catch_rsp:	.skip 8
 	.section .note.GNU-stack, "", @progbits

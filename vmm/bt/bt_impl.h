@@ -53,10 +53,13 @@ struct cached_insn {
 /* What a far transfer changes, as it was before: segment.h. */
 struct transaction {
 	bool open;
+	uint16_t stack_error; /* of #SS: an inner level's stack names its selector */
 	uint64_t rsp, rflags;
 	struct cpu_segment segment[CPU_SEGMENTS], tr, ldt;
 };
 
+/* For RFLAGS.IF; for the end of another one. */
+enum cpu_waiting { WAITING_VECTOR = 1, WAITING_NMI = 2 };
 /* What the guest wants looked at: breakpoints (debug.h) on three things; alignment.h. */
 enum cpu_checks { CHECK_CODE = 1, CHECK_DATA = 2, CHECK_PORT = 4, CHECK_ALIGNMENT = 8 };
 
@@ -99,14 +102,14 @@ struct engine_vcpu {
 	uint64_t tsc_offset; /* guest's counter less the host's */
 	uint64_t tsc_adjust;
 
-	/* Debug exceptions that are due behind the instruction: bits of DR6. */
-	uint32_t debug_pending;
-	bool single_step; /* one more for RFLAGS.TF */
+	uint32_t debug_pending; /* due behind the instruction: bits of DR6 */
+	bool stepping;          /* RFLAGS.TF as it counts for the instruction under way */
 	bool halted;
 
 	/* Interrupts. */
 	bool nmi_masked;
-	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
+	uint8_t waiting; /* enum cpu_waiting: what ends a batch once it may be taken */
+	uint8_t shadow;  /* CPU_SHADOW_x: interrupts wait for one more instruction */
 
 	struct transaction transaction;
 	sigjmp_buf escape; /* cpu_fault jumps here */

@@ -10,6 +10,7 @@ void transaction_begin(struct engine_vcpu *cpu)
 	struct transaction *t = &cpu->transaction;
 
 	t->open = true;
+	t->stack_error = 0;
 	t->rsp = cpu->gpr[CPU_RSP];
 	t->rflags = cpu->rflags;
 	memcpy(t->segment, cpu->segment, sizeof(t->segment));

@@ -72,6 +72,7 @@ static void gate_inner(struct engine_vcpu *cpu, const struct call_gate *g, unsig
 		params[i] = stack_peek(cpu, i * g->size, g->size);
 	task_stack(cpu, cpl, &ss, &sp);
 	segment_load_stack(cpu, ss, cpl, EXCEPTION_TS);
+	cpu->transaction.stack_error = ss & ~SELECTOR_RPL;
 	cpu_mode_update(cpu);
 	/* In long mode the new stack is 64 bits wide whatever the code was. */
 	if (cpu->long_mode)

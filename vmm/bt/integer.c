@@ -6,6 +6,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
+#include <sched.h>
 
 #define DST (&insn->operand[0])
 #define SRC (&insn->operand[1])
@@ -612,4 +613,12 @@ void do_nop(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	(void)cpu;
 	(void)insn;
+}
+
+/* Others may have what this one spins for. */
+void do_pause(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	(void)cpu;
+	(void)insn;
+	sched_yield();
 }

@@ -136,7 +136,7 @@ static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_CLD] = do_flag,
 	[INSN_STD] = do_flag,
 	[INSN_NOP] = do_nop,
-	[INSN_PAUSE] = do_nop,
+	[INSN_PAUSE] = do_pause,
 	[INSN_PREFETCH] = do_nop,
 	[INSN_AAA] = do_aaa,
 	[INSN_AAS] = do_aaa,
@@ -316,8 +316,9 @@ static void step(struct engine_vcpu *cpu)
 	insn = fetch(cpu);
 	handler = handlers[insn->opcode->id];
 	cpu->next_rip = cpu->rip + insn->length;
+	/* 16-bit code does not wrap: it runs into its segment's limit. */
 	if (cpu->mode != DECODE_64)
-		cpu->next_rip &= cpu->mode == DECODE_32 ? 0xffffffff : 0xffff;
+		cpu->next_rip &= 0xffffffff;
 	if (insn->opcode->attributes & A_CPL0 && cpu->cpl)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	own_alignment = cpu->checks & CHECK_ALIGNMENT && alignment_is_own(insn);
@@ -325,13 +326,13 @@ static void step(struct engine_vcpu *cpu)
 		cpu->checks &= ~(unsigned)CHECK_ALIGNMENT;
 	assert(handler);
 	cpu->shadow = 0;
-	cpu->single_step = cpu->rflags & RFLAGS_TF;
+	cpu->stepping = cpu->rflags & RFLAGS_TF;
 	cpu->rflags &= ~(uint64_t)RFLAGS_RF;
 	handler(cpu, insn);
 	if (own_alignment)
 		cpu->checks |= CHECK_ALIGNMENT;
 	cpu->rip = cpu->next_rip;
-	if (cpu->single_step && cpu->shadow != CPU_SHADOW_MOV_SS)
+	if (cpu->stepping && !(cpu->shadow & CPU_SHADOW_MOV_SS))
 		cpu->debug_pending |= DR6_BS;
 }
 
@@ -348,6 +349,15 @@ static void count_add(struct engine_vcpu *cpu, uint64_t instructions)
 	atomic_store_explicit(&cpu->instructions, now + instructions, memory_order_relaxed);
 }
 
+/* May an interrupt be taken that could not when the batch began? */
+static bool window_opens(const struct engine_vcpu *cpu)
+{
+	if (cpu->shadow)
+		return false;
+	return (cpu->waiting & WAITING_VECTOR && cpu->rflags & RFLAGS_IF) ||
+	       (cpu->waiting & WAITING_NMI && !cpu->nmi_masked);
+}
+
 bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 {
 	volatile uint64_t left = instructions;
@@ -358,8 +368,9 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 		count_add(cpu, instructions - left);
 		return false;
 	}
-	for (; left && !cpu->halted && !cpu->debug_pending &&
-	       !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
+	for (;
+	     left && !cpu->halted && !cpu->debug_pending && !(cpu->waiting && window_opens(cpu)) &&
+	     !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
 	     left--)
 		step(cpu);
 	count_add(cpu, instructions - left);
@@ -397,7 +408,9 @@ bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kin
 	uint64_t flags = cpu->rflags;
 
 	while (sigsetjmp(cpu->escape, 0)) {
-		cpu->rflags = flags;
+		/* The transaction put the flags back, or they are a new task's; RF is from here. */
+		if (!(flags & RFLAGS_RF))
+			cpu->rflags &= ~(uint64_t)RFLAGS_RF;
 		if (k == INTERRUPT_EXCEPTION && v == EXCEPTION_DF)
 			return false;
 		if (k == INTERRUPT_EXCEPTION && is_double(v, cpu->fault.vector)) {

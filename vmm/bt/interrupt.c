@@ -127,6 +127,7 @@ static void stack_switch(struct delivery *d, unsigned cpl)
 	/* Virtual-8086 mode ends here: what follows is pushed by the new level. */
 	cpu->rflags &= ~(uint64_t)RFLAGS_VM;
 	segment_load_stack(cpu, ss, cpl, EXCEPTION_TS);
+	cpu->transaction.stack_error = ss & ~SELECTOR_RPL;
 	cpu_mode_update(cpu);
 	gpr_set(cpu, CPU_RSP, cpu->stack_size, sp);
 }

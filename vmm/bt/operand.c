@@ -31,7 +31,11 @@ uint64_t operand_offset(const struct engine_vcpu *cpu, const struct insn *insn)
 
 _Noreturn static void segment_fault(struct engine_vcpu *cpu, unsigned segment)
 {
-	cpu_fault(cpu, segment == CPU_SS ? EXCEPTION_SS : EXCEPTION_GP, 0);
+	const struct transaction *t = &cpu->transaction;
+
+	if (segment == CPU_SS)
+		cpu_fault(cpu, EXCEPTION_SS, t->open ? t->stack_error : 0);
+	cpu_fault(cpu, EXCEPTION_GP, 0);
 }
 
 static bool within_limit(const struct cpu_segment *s, uint64_t offset, unsigned size)

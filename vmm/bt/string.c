@@ -199,7 +199,7 @@ static uint64_t stos_many(const struct string *s, uint64_t count)
 static void repeat(const struct string *s, void (*one)(const struct string *s))
 {
 	struct engine_vcpu *cpu = s->cpu;
-	bool debugged = cpu->rflags & RFLAGS_TF || cpu->checks & ~(unsigned)CHECK_CODE;
+	bool debugged = cpu->stepping || cpu->checks & ~(unsigned)CHECK_CODE;
 
 	if (!s->insn->repeat) {
 		one(s);

@@ -16,8 +16,6 @@
 #define DST (&insn->operand[0])
 #define SRC (&insn->operand[1])
 
-/* Shadows: cpu_state.h, struct cpu_events. */
-
 /* Of instructions that check something else first. */
 static void privileged(struct engine_vcpu *cpu)
 {
@@ -530,8 +528,8 @@ void do_syscall(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu->rflags &= ~(uint64_t)(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF);
 		cpu->next_rip = (uint32_t)cpu->msr.star;
 	}
-	/* Unlike elsewhere: as the flags are now, so that FMASK keeps the kernel from a trap. */
-	cpu->single_step = cpu->rflags & RFLAGS_TF;
+	/* TF as it is left counts, not as it was: KVM, "fix singlestepping over syscall". */
+	cpu->stepping = cpu->rflags & RFLAGS_TF;
 	enter_flat(cpu, cs, (uint16_t)(cs + 8), 0, cpu->long_mode);
 }
 
@@ -547,7 +545,7 @@ void do_sysret(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu->rflags = (cpu->gpr[CPU_R11] & 0x3c7fd7) | RFLAGS_ONE;
 	else
 		cpu->rflags |= RFLAGS_IF;
-	cpu->single_step = cpu->rflags & RFLAGS_TF;
+	cpu->stepping = cpu->rflags & RFLAGS_TF; /* as SYSCALL */
 	cpu->next_rip = rip;
 	enter_flat(cpu, (uint16_t)(base + (to_64 ? 16 : 0)), (uint16_t)(base + 8), 3, to_64);
 }
@@ -593,8 +591,8 @@ void do_swapgs(struct engine_vcpu *cpu, const struct insn *insn)
 static void software_interrupt(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kind kind)
 {
 	interrupt_deliver(cpu, vector, kind, cpu->next_rip, NO_ERROR_CODE);
-	cpu->single_step = false;
 	cpu->next_rip = cpu->rip;
+	cpu->stepping = false; /* TF is clear by now */
 }
 
 void do_int(struct engine_vcpu *cpu, const struct insn *insn)

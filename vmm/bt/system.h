@@ -12,6 +12,10 @@
 #define CR4_MCE (1u << 6)
 #define CR4_PCE (1u << 8)
 
+/* Shadows: cpu_state.h, struct cpu_events. */
+#define CPU_SHADOW_MOV_SS 1u
+#define CPU_SHADOW_STI    2u
+
 #define DR6_ONES 0xffff0ff0ull
 #define DR6_BD   (1u << 13)
 #define DR6_BS   (1u << 14)

@@ -181,7 +181,7 @@ void task_switch(struct engine_vcpu *cpu, uint16_t selector, struct descriptor *
 	cpu->rip = cpu->next_rip = t.ip;
 	cpu->dr7 &= ~0x155ull; /* local breakpoints */
 	debug_update(cpu);
-	cpu->single_step = false;
+	cpu->stepping = false;
 	segments_load(cpu, &t);
 	if (error != NO_ERROR_CODE)
 		stack_push(cpu, l->word, (uint64_t)error);

@@ -130,8 +130,24 @@ static void take_sipi(struct engine_vcpu *cpu, int vector)
 	cpu->activity = CPU_RUNNING;
 }
 
-/* False: a triple fault. */
-static bool take_interrupts(struct engine_vcpu *cpu)
+static bool vector_waits(struct engine_vcpu *cpu)
+{
+	return lapic_pending(cpu->lapic) >= 0 || lapic_extint(cpu->lapic);
+}
+
+/* -1: there was none after all. */
+static int vector_take(struct engine_vcpu *cpu)
+{
+	if (lapic_pending(cpu->lapic) >= 0)
+		return lapic_acknowledge(cpu->lapic);
+	if (!lapic_extint(cpu->lapic))
+		return -1;
+	lapic_extint_acknowledge(cpu->lapic);
+	return i8259_acknowledge(cpu->vm->pic);
+}
+
+/* The first that may be taken. False: a triple fault. */
+static bool take_interrupt(struct engine_vcpu *cpu)
 {
 	int vector;
 
@@ -143,16 +159,22 @@ static bool take_interrupts(struct engine_vcpu *cpu)
 	}
 	if (!(cpu->rflags & RFLAGS_IF))
 		return true;
-	vector = -1;
-	if (lapic_pending(cpu->lapic) >= 0) {
-		vector = lapic_acknowledge(cpu->lapic);
-	} else if (lapic_extint(cpu->lapic)) {
-		lapic_extint_acknowledge(cpu->lapic);
-		vector = i8259_acknowledge(cpu->vm->pic);
-	}
-	if (vector < 0)
-		return true;
-	return interp_deliver(cpu, (unsigned)vector, INTERRUPT_HARDWARE, NO_ERROR_CODE);
+	vector = vector_take(cpu);
+	return vector < 0 ||
+	       interp_deliver(cpu, (unsigned)vector, INTERRUPT_HARDWARE, NO_ERROR_CODE);
+}
+
+/*
+ * What cannot be taken yet ends the batch as soon as it can: it may be for a moment only, as
+ * between STI, NOP and CLI. What comes meanwhile calls for attention.
+ */
+static bool take_interrupts(struct engine_vcpu *cpu)
+{
+	bool alive = take_interrupt(cpu);
+
+	cpu->waiting = (vector_waits(cpu) ? WAITING_VECTOR : 0) |
+		       (atomic_load(&cpu->nmi_pending) ? WAITING_NMI : 0);
+	return alive;
 }
 
 /* Is there something that ends a HLT? */
@@ -160,8 +182,7 @@ static bool has_event(struct engine_vcpu *cpu)
 {
 	if (atomic_load(&cpu->nmi_pending) && !cpu->nmi_masked)
 		return true;
-	return cpu->rflags & RFLAGS_IF &&
-	       (lapic_pending(cpu->lapic) >= 0 || lapic_extint(cpu->lapic));
+	return cpu->rflags & RFLAGS_IF && vector_waits(cpu);
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
