@@ -313,7 +313,7 @@ static void control_set(struct cpu_state *s, enum bt_guest_mode mode)
 	if (mode >= BT_GUEST_32)
 		s->cr0 |= CR0_PG;
 	if (mode == BT_GUEST_PAE || mode >= BT_GUEST_LONG) {
-		s->cr4 |= CR4_PAE | CR4_FSGSBASE | CR4_SMEP;
+		s->cr4 |= CR4_PAE | CR4_FSGSBASE;
 		s->efer = EFER_NXE | EFER_SCE;
 	}
 	if (mode >= BT_GUEST_LONG)
@@ -429,25 +429,39 @@ static void pending_forget(struct engine_vcpu *cpu)
 	atomic_store(&cpu->sipi_vector, -1);
 }
 
-void bt_guest_reset(struct bt_guest *g, enum bt_guest_mode mode, bool user, struct cpu_state *state)
+/* What memory is in a mode: made once. */
+static void image_make(struct bt_guest *g, enum bt_guest_mode mode)
 {
-	struct error err = {0};
+	uint8_t *host = g->memory.range[0].host;
 
-	memset(g->memory.range[0].host, 0, BT_GUEST_LOW);
-	memset(g->memory.range[1].host, 0, BT_GUEST_HIGH);
-	memset(g->device, 0, sizeof(g->device));
+	memset(host, 0, BT_GUEST_LOW);
 	tables_make(g, mode >= BT_GUEST_LONG);
 	idt_make(g, mode);
 	handlers_make(g, mode >= BT_GUEST_LONG);
 	tasks_make(g, mode >= BT_GUEST_LONG);
 	paging_make(g, mode);
+	g->image[mode] = malloc(BT_GUEST_LOW);
+	FUZZ_CHECK(g->image[mode]);
+	memcpy(g->image[mode], host, BT_GUEST_LOW);
+}
+
+void bt_guest_reset(struct bt_guest *g, enum bt_guest_mode mode, bool user, struct cpu_state *state)
+{
+	struct error err = {0};
+
+	if (!g->image[mode])
+		image_make(g, mode);
+	memcpy(g->memory.range[0].host, g->image[mode], BT_GUEST_LOW);
+	memset(g->memory.range[1].host, 0, BT_GUEST_HIGH);
+	memset(g->device, 0, sizeof(g->device));
 	FUZZ_CHECK(bt_engine_ops.chips_state_set(g->vm, &g->chips, &err) == 0);
 	lapic_reset(g->cpu->lapic);
 	pending_forget(g->cpu);
 	state_make(g, mode, user, state);
 }
 
-void bt_guest_poke(struct bt_guest *g, uint64_t offset, const uint8_t *bytes, size_t size)
+FUZZ_NO_COVERAGE void bt_guest_poke(struct bt_guest *g, uint64_t offset, const uint8_t *bytes,
+				    size_t size)
 {
 	for (size_t i = 0; i < size; i++, offset++) {
 		if (offset < BT_GUEST_LOW)

@@ -38,7 +38,8 @@ struct bt_guest {
 	struct engine_vcpu *cpu;
 	struct cpu_state first; /* as at power-on */
 	struct chips_state chips;
-	uint8_t device[8]; /* what was written to it last */
+	uint8_t *image[BT_GUEST_MODES]; /* of LOW */
+	uint8_t device[8];              /* what was written to it last */
 };
 
 struct bt_guest *bt_guest_create(void);
