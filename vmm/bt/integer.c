@@ -4,6 +4,7 @@
  * (and may fault), then writes registers. AMD64 manual vol. 3; SDM vol. 2.
  */
 #include "vmm/base/bytes.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 
@@ -81,7 +82,7 @@ void do_cmpxchg(struct engine_vcpu *cpu, const struct insn *insn)
 
 		if (host) {
 			old = expected;
-			host_exchange(host, size, &old, value);
+			guest_exchange(host, size, &old, value);
 		} else {
 			linear_probe_write(cpu, linear, size);
 			old = linear_read(cpu, linear, size);
@@ -122,7 +123,7 @@ void do_cmpxchg8b(struct engine_vcpu *cpu, const struct insn *insn)
 	} else if (host) {
 		uint64_t seen = le64_get(old);
 
-		equal = host_exchange(host, 8, &seen, le64_get(value));
+		equal = guest_exchange(host, 8, &seen, le64_get(value));
 		le64_put(old, seen);
 	} else {
 		uint8_t seen[16];

@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
@@ -255,14 +256,14 @@ static int decode_across(struct engine_vcpu *cpu, uint64_t linear, const uint8_t
 	uint64_t gpa;
 	int ret;
 
-	memcpy(c->bytes, here, count);
+	guest_copy(c->bytes, here, count);
 	ret = decode(c->bytes, count, cpu->mode, &c->insn);
 	if (ret != -EAGAIN || count == room)
 		return ret;
 	next = linear_fetch(cpu, linear + count, &gpa);
 	if (!next)
 		return -EINVAL;
-	memcpy(c->bytes + count, next, room - count);
+	guest_copy(c->bytes + count, next, room - count);
 	return decode(c->bytes, room, cpu->mode, &c->insn);
 }
 
@@ -290,9 +291,9 @@ static const struct insn *fetch(struct engine_vcpu *cpu)
 		return &cpu->across.insn;
 	}
 	if (c->gpa == gpa && c->insn.mode == cpu->mode && c->insn.length <= room &&
-	    memcmp(c->bytes, at, c->insn.length) == 0)
+	    guest_equal(at, c->bytes, c->insn.length))
 		return &c->insn;
-	memcpy(c->bytes, at, room);
+	guest_copy(c->bytes, at, room);
 	c->gpa = INSN_CACHE_NONE;
 	decode_check(cpu, decode(c->bytes, room, cpu->mode, &c->insn));
 	c->gpa = gpa;

@@ -14,6 +14,7 @@
 
 #include "devices/lapic.h"
 #include "vmm/base/bytes.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/vcpu.h"
 
 #define PAGE_MASK 4095ull
@@ -57,9 +58,7 @@ static uint64_t entry_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned wide)
 	/* No memory there: what a bus without a device gives, and that has reserved bits set. */
 	if (!at)
 		return ~0ull;
-	if (wide == 4)
-		return atomic_load_explicit((_Atomic uint32_t *)at, memory_order_acquire);
-	return atomic_load_explicit((_Atomic uint64_t *)at, memory_order_acquire);
+	return guest_load(at, wide);
 }
 
 static void dirty_note(struct engine_vm *vm, uint64_t gpa)
@@ -79,16 +78,12 @@ static void dirty_note(struct engine_vm *vm, uint64_t gpa)
 static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
 {
 	void *at = memory_at_write(w->cpu->vm->config.memory, w->entry_gpa[level], w->wide);
-	uint64_t old64 = w->entry[level];
-	uint32_t old32 = (uint32_t)old64;
+	uint64_t old = w->entry[level];
 
 	if (!at || (w->entry[level] & bits) == bits)
 		return true;
 	dirty_note(w->cpu->vm, w->entry_gpa[level]);
-	if (w->wide == 4)
-		return atomic_compare_exchange_strong((_Atomic uint32_t *)at, &old32,
-						      old32 | (uint32_t)bits);
-	return atomic_compare_exchange_strong((_Atomic uint64_t *)at, &old64, old64 | bits);
+	return guest_exchange(at, w->wide, &old, old | bits);
 }
 
 static bool has_nx(const struct engine_vcpu *cpu)
@@ -427,7 +422,7 @@ static void page_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, un
 	const uint8_t *host = page_host(cpu, address, TLB_READ, mode, &gpa);
 
 	if (host)
-		memcpy(to, host + (address & PAGE_MASK), size);
+		guest_copy(to, host + (address & PAGE_MASK), size);
 	else
 		device_read(cpu, gpa, to, size);
 }
@@ -439,7 +434,7 @@ static void page_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t 
 	uint8_t *host = page_host(cpu, address, TLB_WRITE, mode, &gpa);
 
 	if (host)
-		memcpy(host + (address & PAGE_MASK), from, size);
+		guest_copy(host + (address & PAGE_MASK), from, size);
 	else
 		device_write(cpu, gpa, from, size);
 }
@@ -521,7 +516,7 @@ uint64_t linear_read(struct engine_vcpu *cpu, uint64_t address, unsigned size)
 {
 	const uint8_t *host = linear_host(cpu, address, size, TLB_READ);
 
-	return host ? le_get(host, size) : number_read(cpu, address, size, cpu->tlb_mode);
+	return host ? guest_load(host, size) : number_read(cpu, address, size, cpu->tlb_mode);
 }
 
 void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value)
@@ -530,7 +525,7 @@ void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint
 	uint8_t bytes[8];
 
 	if (host) {
-		le_put(host, size, value);
+		guest_store(host, size, value);
 		return;
 	}
 	le64_put(bytes, value);

@@ -33,12 +33,6 @@ static inline void gpr_set(struct engine_vcpu *cpu, unsigned reg, unsigned size,
 		cpu->gpr[reg] = (cpu->gpr[reg] & ~0xffull) | (uint8_t)value;
 }
 
-/*
- * The host's compare and exchange: `value`, if *old is there. False: it is not, and *old is what
- * is.
- */
-bool host_exchange(void *at, unsigned size, uint64_t *old, uint64_t value);
-
 /* The offset of a memory operand in its segment, cut to the address size. */
 uint64_t operand_offset(const struct engine_vcpu *cpu, const struct insn *insn);
 
