@@ -200,14 +200,17 @@ FUZZ_NO_COVERAGE static void check_fault(const struct engine_vcpu *cpu, const st
 	FUZZ_CHECK(memcmp(cpu->segment, b->segment, sizeof(b->segment)) == 0);
 }
 
-/* Of each entry, that it is of memory, and of that memory. */
+/* Of each entry, that it is of an address there is, of memory, and of that memory. */
 FUZZ_NO_COVERAGE static void check_tlb(struct bt_guest *g)
 {
 	const struct tlb_entry *entry = &g->cpu->tlb.entry[0][0][0];
 
-	for (unsigned i = 0; i < TLB_MODES * TLB_ACCESSES * TLB_ENTRIES; i++)
-		if (entry[i].tag != TLB_NOTHING)
-			FUZZ_CHECK(entry[i].host == memory_at(&g->memory, entry[i].gpa, 4096));
+	for (unsigned i = 0; i < TLB_MODES * TLB_ACCESSES * TLB_ENTRIES; i++) {
+		if (entry[i].tag == TLB_NOTHING)
+			continue;
+		FUZZ_CHECK(is_canonical(entry[i].tag));
+		FUZZ_CHECK(entry[i].host == memory_at(&g->memory, entry[i].gpa, 4096));
+	}
 }
 
 static void check_state(struct bt_guest *g)

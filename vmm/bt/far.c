@@ -211,8 +211,8 @@ void do_far_indirect(struct engine_vcpu *cpu, const struct insn *insn)
 	uint64_t linear = operand_linear(cpu, insn, size + 2, false);
 	uint64_t offset = linear_read(cpu, linear, size);
 
-	far_transfer(cpu, insn, (uint16_t)linear_read(cpu, linear + size, 2), offset,
-		     is_call(insn));
+	far_transfer(cpu, insn, (uint16_t)linear_read(cpu, linear_after(cpu, linear, size), 2),
+		     offset, is_call(insn));
 }
 
 /* Returns. */

@@ -602,7 +602,8 @@ void do_bound(struct engine_vcpu *cpu, const struct insn *insn)
 	unsigned size = DST->size;
 	uint64_t linear = operand_linear(cpu, insn, 2 * size, false);
 	int64_t low = (int64_t)sign_extend(linear_read(cpu, linear, size), size);
-	int64_t high = (int64_t)sign_extend(linear_read(cpu, linear + size, size), size);
+	int64_t high =
+		(int64_t)sign_extend(linear_read(cpu, linear_after(cpu, linear, size), size), size);
 	int64_t value = (int64_t)sign_extend(cpu->gpr[DST->reg], size);
 
 	if (value < low || value > high)

@@ -11,6 +11,7 @@
 
 #include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
+#include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
 
@@ -230,8 +231,12 @@ static insn_handler *const handlers[INSN_IDS] = {
 /* The linear address of the next byte of code, after the check of CS's limit. */
 static uint64_t code_linear(struct engine_vcpu *cpu, uint64_t rip)
 {
-	if (cpu->mode == DECODE_64)
+	if (cpu->mode == DECODE_64) {
+		/* SYSRET may return there, and code may run into it. */
+		if (!is_canonical(rip))
+			cpu_fault(cpu, EXCEPTION_GP, 0);
 		return rip;
+	}
 	if (rip > cpu->segment[CPU_CS].limit)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	return (cpu->segment[CPU_CS].base + rip) & 0xffffffff;
@@ -260,7 +265,10 @@ static int decode_across(struct engine_vcpu *cpu, uint64_t linear, const uint8_t
 	ret = decode(c->bytes, count, cpu->mode, &c->insn);
 	if (ret != -EAGAIN || count == room)
 		return ret;
-	next = linear_fetch(cpu, linear + count, &gpa);
+	linear = linear_after(cpu, linear, count);
+	if (!is_canonical(linear))
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	next = linear_fetch(cpu, linear, &gpa);
 	if (!next)
 		return -EINVAL;
 	guest_copy(c->bytes + count, next, room - count);

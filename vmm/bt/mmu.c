@@ -532,9 +532,19 @@ void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint
 	bytes_write(cpu, address, bytes, size, cpu->tlb_mode);
 }
 
+/* Tables may lie across the end of 4 GiB, and up to what is no address. */
+static uint64_t system_address(struct engine_vcpu *cpu, uint64_t address, unsigned size)
+{
+	if (!cpu->long_mode)
+		return address & 0xffffffff;
+	if (!is_canonical(address) || !is_canonical(address + size - 1))
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	return address;
+}
+
 uint64_t system_read(struct engine_vcpu *cpu, uint64_t address, unsigned size)
 {
-	return number_read(cpu, address, size, TLB_SUPERVISOR);
+	return number_read(cpu, system_address(cpu, address, size), size, TLB_SUPERVISOR);
 }
 
 void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value)
@@ -542,7 +552,7 @@ void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint
 	uint8_t bytes[8];
 
 	le64_put(bytes, value);
-	bytes_write(cpu, address, bytes, size, TLB_SUPERVISOR);
+	bytes_write(cpu, system_address(cpu, address, size), bytes, size, TLB_SUPERVISOR);
 }
 
 void linear_read_bytes(struct engine_vcpu *cpu, uint64_t address, void *to, unsigned size)

@@ -50,6 +50,12 @@ uint64_t operand_address(const struct engine_vcpu *cpu, const struct insn *insn)
 uint64_t operand_linear(struct engine_vcpu *cpu, const struct insn *insn, unsigned size,
 			bool write);
 
+/* `bytes` behind a linear address: outside 64-bit mode they wrap at 4 GiB. */
+static inline uint64_t linear_after(const struct engine_vcpu *cpu, uint64_t linear, uint64_t bytes)
+{
+	return cpu->mode == DECODE_64 ? linear + bytes : (linear + bytes) & 0xffffffff;
+}
+
 /* Registers, memory, immediates. */
 uint64_t operand_get(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *o);
 void operand_set(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *o,
