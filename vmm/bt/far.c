@@ -4,6 +4,7 @@
  * vol. 3, 6.8 and 8.3, vol. 2 under the instructions' names. State changes as it goes; a fault puts
  * it back (segment.h).
  */
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
@@ -412,4 +413,5 @@ void do_iret(struct engine_vcpu *cpu, const struct insn *insn)
 	cpu_mode_update(cpu);
 	transaction_end(cpu);
 	cpu->nmi_masked = false;
+	guest_fence();
 }

@@ -139,4 +139,14 @@ GUEST_BYTES void guest_store(void *to, unsigned size, uint64_t value)
  */
 bool guest_exchange(void *at, unsigned size, uint64_t *old, uint64_t value);
 
+/*
+ * What this vCPU has stored is seen by all before it goes on: MFENCE, and instructions that
+ * serialize (SDM vol. 3, 9.3). Guests order by them: a store, a fence, a load of what another vCPU
+ * stores.
+ */
+static inline void guest_fence(void)
+{
+	__asm__ volatile("mfence" : : : "memory");
+}
+
 #endif

@@ -610,6 +610,13 @@ void do_bound(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu_fault(cpu, EXCEPTION_BR, NO_ERROR_CODE);
 }
 
+void do_mfence(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	(void)cpu;
+	(void)insn;
+	guest_fence();
+}
+
 void do_nop(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	(void)cpu;

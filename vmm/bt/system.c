@@ -7,6 +7,7 @@
 
 #include <immintrin.h>
 
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
@@ -101,6 +102,8 @@ void do_mov_to_control(struct engine_vcpu *cpu, const struct insn *insn)
 		break;
 	}
 	gp_if(cpu, ret);
+	if (DST->reg != 8)
+		guest_fence();
 }
 
 /* DR7.GD: the next access to a debug register traps before it is done. */
@@ -246,6 +249,7 @@ void do_ltr(struct engine_vcpu *cpu, const struct insn *insn)
 void do_invlpg(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	tlb_invalidate(cpu, operand_address(cpu, insn));
+	guest_fence();
 }
 
 void do_invpcid(struct engine_vcpu *cpu, const struct insn *insn)
@@ -264,6 +268,7 @@ void do_invpcid(struct engine_vcpu *cpu, const struct insn *insn)
 		tlb_invalidate(cpu, address);
 	else
 		tlb_flush(cpu, type == 2);
+	guest_fence();
 }
 
 /* Segments. */
@@ -649,6 +654,7 @@ void do_wrmsr(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	(void)insn;
 	gp_if(cpu, msr_write(cpu, (uint32_t)cpu->gpr[CPU_RCX], pair_get(cpu)));
+	guest_fence();
 }
 
 void do_xsetbv(struct engine_vcpu *cpu, const struct insn *insn)
@@ -694,6 +700,7 @@ void do_cpuid(struct engine_vcpu *cpu, const struct insn *insn)
 	cpu->gpr[CPU_RBX] = reg[CPUID_EBX];
 	cpu->gpr[CPU_RCX] = reg[CPUID_ECX];
 	cpu->gpr[CPU_RDX] = reg[CPUID_EDX];
+	guest_fence();
 }
 
 /* The host's own; CF tells whether there was one. */
