@@ -149,6 +149,7 @@ struct engine_vm {
 
 	/* Pages written, a bit each, by range; NULL while nobody asks. */
 	_Atomic(_Atomic uint64_t *) dirty[MEMORY_RANGES_MAX];
+	_Atomic uint64_t *dirty_bits[MEMORY_RANGES_MAX]; /* where they are, once there were any */
 };
 
 /* cpu.c */
