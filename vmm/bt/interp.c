@@ -386,10 +386,11 @@ bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kin
 	volatile unsigned v = vector;
 	volatile enum interrupt_kind k = kind;
 	volatile int32_t e = error;
-	uint64_t flags = cpu->rflags;
+	uint64_t resume = cpu->rflags & RFLAGS_RF;
 
 	while (sigsetjmp(cpu->escape, 0)) {
-		cpu->rflags = flags;
+		/* All else is what it was, or a new task's. */
+		cpu->rflags = (cpu->rflags & ~(uint64_t)RFLAGS_RF) | resume;
 		if (k == INTERRUPT_EXCEPTION && v == EXCEPTION_DF)
 			return false;
 		if (k == INTERRUPT_EXCEPTION && is_double(v, cpu->fault.vector)) {
