@@ -5,10 +5,11 @@
  *	mode	bits 2 to 0: enum bt_guest_mode; 3: level 3; 4: a fault is not delivered, the next
  *		byte of code follows; 5: dirty pages are tracked; 6: interrupts come;
  *		7: at the end the state goes out and in again
- *	place	of the code, 16 bits: from BT_GUEST_CODE, below 0x4000; bit 15: it is run twice,
- *with different things on the host's stack N	bits 5 to 0: changes to the state: a field (enum
- *field) and its value N	bits 3 to 0: changes to memory: an offset of 24 bits, a length,
- *bytes code	the rest
+ *	place	of the code, 16 bits: from BT_GUEST_CODE, below 0x4000; bit 15: the input is
+ *		run twice, with other things on the host's stack
+ *	N	bits 5 to 0: changes to the state: a field (enum field) and its value
+ *	N	bits 3 to 0: changes to memory: an offset of 24 bits, a length, bytes
+ *	code	the rest
  *
  * Behind each instruction what follows from the state is as it says, and no state is impossible.
  * One that faults has changed no general register but of those that go on where they were. At the
