@@ -24,6 +24,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 			fuzz_failed(#condition, __FILE__, __LINE__);                               \
 	} while (0)
 
+/* Of a target's own checks and loops: what they do says nothing about an input, and costs time. */
+#ifdef __clang__
+#define FUZZ_NO_COVERAGE __attribute__((no_sanitize("coverage")))
+#else
+#define FUZZ_NO_COVERAGE
+#endif
+
 _Noreturn void fuzz_failed(const char *what, const char *file, int line);
 
 struct input {

@@ -157,11 +157,10 @@ struct engine_vm {
 
 	/* Pages written, a bit each, by range; NULL while nobody asks. */
 	_Atomic(_Atomic uint64_t *) dirty[MEMORY_RANGES_MAX];
+	_Atomic uint64_t *dirty_bits[MEMORY_RANGES_MAX]; /* where they are, once there were any */
 };
 
-/* cpu.c */
-
-/* Leave the instruction by an exception. `error`: its code, or NO_ERROR_CODE. */
+/* cpu.c. Leave the instruction by an exception. `error`: its code, or NO_ERROR_CODE. */
 _Noreturn void cpu_fault(struct engine_vcpu *cpu, enum exception vector, int32_t error);
 _Noreturn void cpu_page_fault(struct engine_vcpu *cpu, uint64_t address, uint32_t error);
 /* Mode, privilege and the like have changed. */

@@ -4,6 +4,7 @@
  * vol. 3, 6.8 and 8.3, vol. 2 under the instructions' names. State changes as it goes; a fault puts
  * it back (segment.h).
  */
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
@@ -212,8 +213,8 @@ void do_far_indirect(struct engine_vcpu *cpu, const struct insn *insn)
 	uint64_t linear = operand_linear(cpu, insn, size + 2, false);
 	uint64_t offset = linear_read(cpu, linear, size);
 
-	far_transfer(cpu, insn, (uint16_t)linear_read(cpu, linear + size, 2), offset,
-		     is_call(insn));
+	far_transfer(cpu, insn, (uint16_t)linear_read(cpu, linear_after(cpu, linear, size), 2),
+		     offset, is_call(insn));
 }
 
 /* Returns. */
@@ -413,4 +414,5 @@ void do_iret(struct engine_vcpu *cpu, const struct insn *insn)
 	cpu_mode_update(cpu);
 	transaction_end(cpu);
 	cpu->nmi_masked = false;
+	guest_fence();
 }

@@ -204,5 +204,5 @@ void do_maskmov(struct engine_vcpu *cpu, const struct insn *insn)
 	linear_probe_write(cpu, linear, size);
 	for (unsigned i = 0; i < size; i++)
 		if (mask[i] & 0x80)
-			linear_write(cpu, linear + i, 1, source[i]);
+			linear_write(cpu, linear_after(cpu, linear, i), 1, source[i]);
 }

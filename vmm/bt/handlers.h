@@ -20,7 +20,7 @@ insn_handler do_not, do_register_binary, do_bit_scan, do_ternary, do_imul, do_de
 	do_shift_x;
 insn_handler do_shld, do_shrd, do_bt, do_bit_modify, do_mul, do_imul_1, do_div, do_idiv, do_cbw;
 insn_handler do_cwd, do_sahf, do_lahf, do_flag, do_setcc, do_cmovcc, do_daa, do_aaa, do_aam;
-insn_handler do_aad, do_salc, do_bound, do_nop, do_pause;
+insn_handler do_aad, do_salc, do_bound, do_mfence, do_nop, do_pause;
 bool condition_holds(const struct engine_vcpu *cpu, unsigned condition);
 
 /* native.c */

@@ -4,6 +4,7 @@
  * (and may fault), then writes registers. AMD64 manual vol. 3; SDM vol. 2.
  */
 #include "vmm/base/bytes.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 #include <sched.h>
@@ -82,7 +83,7 @@ void do_cmpxchg(struct engine_vcpu *cpu, const struct insn *insn)
 
 		if (host) {
 			old = expected;
-			host_exchange(host, size, &old, value);
+			guest_exchange(host, size, &old, value);
 		} else {
 			linear_probe_write(cpu, linear, size);
 			old = linear_read(cpu, linear, size);
@@ -123,7 +124,7 @@ void do_cmpxchg8b(struct engine_vcpu *cpu, const struct insn *insn)
 	} else if (host) {
 		uint64_t seen = le64_get(old);
 
-		equal = host_exchange(host, 8, &seen, le64_get(value));
+		equal = guest_exchange(host, 8, &seen, le64_get(value));
 		le64_put(old, seen);
 	} else {
 		uint8_t seen[16];
@@ -602,11 +603,19 @@ void do_bound(struct engine_vcpu *cpu, const struct insn *insn)
 	unsigned size = DST->size;
 	uint64_t linear = operand_linear(cpu, insn, 2 * size, false);
 	int64_t low = (int64_t)sign_extend(linear_read(cpu, linear, size), size);
-	int64_t high = (int64_t)sign_extend(linear_read(cpu, linear + size, size), size);
+	int64_t high =
+		(int64_t)sign_extend(linear_read(cpu, linear_after(cpu, linear, size), size), size);
 	int64_t value = (int64_t)sign_extend(cpu->gpr[DST->reg], size);
 
 	if (value < low || value > high)
 		cpu_fault(cpu, EXCEPTION_BR, NO_ERROR_CODE);
+}
+
+void do_mfence(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	(void)cpu;
+	(void)insn;
+	guest_fence();
 }
 
 void do_nop(struct engine_vcpu *cpu, const struct insn *insn)

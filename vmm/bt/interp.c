@@ -11,7 +11,9 @@
 
 #include "vmm/bt/alignment.h"
 #include "vmm/bt/debug.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
+#include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
 
@@ -146,7 +148,7 @@ static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_AAD] = do_aad,
 	[INSN_BOUND] = do_bound,
 	[INSN_LFENCE] = do_nop,
-	[INSN_MFENCE] = do_nop,
+	[INSN_MFENCE] = do_mfence,
 	[INSN_SFENCE] = do_nop,
 	[INSN_MOV_FROM_SEGMENT] = do_mov_from_segment,
 	[INSN_MOV_TO_SEGMENT] = do_mov_to_segment,
@@ -191,8 +193,8 @@ static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_LMSW] = do_lmsw,
 	[INSN_INVLPG] = do_invlpg,
 	[INSN_INVPCID] = do_invpcid,
-	[INSN_INVD] = do_nop,
-	[INSN_WBINVD] = do_nop,
+	[INSN_INVD] = do_mfence,
+	[INSN_WBINVD] = do_mfence,
 	[INSN_CLTS] = do_clts,
 	[INSN_LAR] = do_lar_lsl,
 	[INSN_LSL] = do_lar_lsl,
@@ -231,8 +233,12 @@ static insn_handler *const handlers[INSN_IDS] = {
 /* The linear address of the next byte of code, after the check of CS's limit. */
 static uint64_t code_linear(struct engine_vcpu *cpu, uint64_t rip)
 {
-	if (cpu->mode == DECODE_64)
+	if (cpu->mode == DECODE_64) {
+		/* SYSRET may return there, and code may run into it. */
+		if (!is_canonical(rip))
+			cpu_fault(cpu, EXCEPTION_GP, 0);
 		return rip;
+	}
 	if (rip > cpu->segment[CPU_CS].limit)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	return (cpu->segment[CPU_CS].base + rip) & 0xffffffff;
@@ -257,14 +263,17 @@ static int decode_across(struct engine_vcpu *cpu, uint64_t linear, const uint8_t
 	uint64_t gpa;
 	int ret;
 
-	memcpy(c->bytes, here, count);
+	guest_copy(c->bytes, here, count);
 	ret = decode(c->bytes, count, cpu->mode, &c->insn);
 	if (ret != -EAGAIN || count == room)
 		return ret;
-	next = linear_fetch(cpu, linear + count, &gpa);
+	linear = linear_after(cpu, linear, count);
+	if (!is_canonical(linear))
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	next = linear_fetch(cpu, linear, &gpa);
 	if (!next)
 		return -EINVAL;
-	memcpy(c->bytes + count, next, room - count);
+	guest_copy(c->bytes + count, next, room - count);
 	return decode(c->bytes, room, cpu->mode, &c->insn);
 }
 
@@ -292,9 +301,9 @@ static const struct insn *fetch(struct engine_vcpu *cpu)
 		return &cpu->across.insn;
 	}
 	if (c->gpa == gpa && c->insn.mode == cpu->mode && c->insn.length <= room &&
-	    memcmp(c->bytes, at, c->insn.length) == 0)
+	    guest_equal(at, c->bytes, c->insn.length))
 		return &c->insn;
-	memcpy(c->bytes, at, room);
+	guest_copy(c->bytes, at, room);
 	c->gpa = INSN_CACHE_NONE;
 	decode_check(cpu, decode(c->bytes, room, cpu->mode, &c->insn));
 	c->gpa = gpa;
@@ -405,12 +414,11 @@ bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kin
 	volatile unsigned v = vector;
 	volatile enum interrupt_kind k = kind;
 	volatile int32_t e = error;
-	uint64_t flags = cpu->rflags;
+	uint64_t resume = cpu->rflags & RFLAGS_RF;
 
 	while (sigsetjmp(cpu->escape, 0)) {
-		/* The transaction put the flags back, or they are a new task's; RF is from here. */
-		if (!(flags & RFLAGS_RF))
-			cpu->rflags &= ~(uint64_t)RFLAGS_RF;
+		/* All else is what it was, or a new task's. */
+		cpu->rflags = (cpu->rflags & ~(uint64_t)RFLAGS_RF) | resume;
 		if (k == INTERRUPT_EXCEPTION && v == EXCEPTION_DF)
 			return false;
 		if (k == INTERRUPT_EXCEPTION && is_double(v, cpu->fault.vector)) {

@@ -16,6 +16,7 @@
 #include "vmm/base/bytes.h"
 #include "vmm/bt/alignment.h"
 #include "vmm/bt/debug.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/vcpu.h"
 
 #define PAGE_MASK 4095ull
@@ -59,9 +60,7 @@ static uint64_t entry_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned wide)
 	/* No memory there: what a bus without a device gives, and that has reserved bits set. */
 	if (!at)
 		return ~0ull;
-	if (wide == 4)
-		return atomic_load_explicit((_Atomic uint32_t *)at, memory_order_acquire);
-	return atomic_load_explicit((_Atomic uint64_t *)at, memory_order_acquire);
+	return guest_load(at, wide);
 }
 
 static void dirty_note(struct engine_vm *vm, uint64_t gpa)
@@ -81,16 +80,12 @@ static void dirty_note(struct engine_vm *vm, uint64_t gpa)
 static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
 {
 	void *at = memory_at_write(w->cpu->vm->config.memory, w->entry_gpa[level], w->wide);
-	uint64_t old64 = w->entry[level];
-	uint32_t old32 = (uint32_t)old64;
+	uint64_t old = w->entry[level];
 
 	if (!at || (w->entry[level] & bits) == bits)
 		return true;
 	dirty_note(w->cpu->vm, w->entry_gpa[level]);
-	if (w->wide == 4)
-		return atomic_compare_exchange_strong((_Atomic uint32_t *)at, &old32,
-						      old32 | (uint32_t)bits);
-	return atomic_compare_exchange_strong((_Atomic uint64_t *)at, &old64, old64 | bits);
+	return guest_exchange(at, w->wide, &old, old | bits);
 }
 
 static bool has_nx(const struct engine_vcpu *cpu)
@@ -434,7 +429,7 @@ static void page_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, un
 	if (cpu->checks & CHECK_DATA)
 		debug_data(cpu, address, size, false);
 	if (host)
-		memcpy(to, host + (address & PAGE_MASK), size);
+		guest_copy(to, host + (address & PAGE_MASK), size);
 	else
 		device_read(cpu, gpa, to, size);
 }
@@ -448,7 +443,7 @@ static void page_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t 
 	if (cpu->checks & CHECK_DATA)
 		debug_data(cpu, address, size, true);
 	if (host)
-		memcpy(host + (address & PAGE_MASK), from, size);
+		guest_copy(host + (address & PAGE_MASK), from, size);
 	else
 		device_write(cpu, gpa, from, size);
 }
@@ -534,7 +529,7 @@ uint64_t linear_read(struct engine_vcpu *cpu, uint64_t address, unsigned size)
 {
 	const uint8_t *host = linear_host(cpu, address, size, TLB_READ);
 
-	return host ? le_get(host, size) : number_read(cpu, address, size, cpu->tlb_mode);
+	return host ? guest_load(host, size) : number_read(cpu, address, size, cpu->tlb_mode);
 }
 
 void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value)
@@ -543,16 +538,26 @@ void linear_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint
 	uint8_t bytes[8];
 
 	if (host) {
-		le_put(host, size, value);
+		guest_store(host, size, value);
 		return;
 	}
 	le64_put(bytes, value);
 	bytes_write(cpu, address, bytes, size, cpu->tlb_mode);
 }
 
+/* Tables may lie across the end of 4 GiB, and up to what is no address. */
+static uint64_t system_address(struct engine_vcpu *cpu, uint64_t address, unsigned size)
+{
+	if (!cpu->long_mode)
+		return address & 0xffffffff;
+	if (!is_canonical(address) || !is_canonical(address + size - 1))
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	return address;
+}
+
 uint64_t system_read(struct engine_vcpu *cpu, uint64_t address, unsigned size)
 {
-	return number_read(cpu, address, size, TLB_SUPERVISOR);
+	return number_read(cpu, system_address(cpu, address, size), size, TLB_SUPERVISOR);
 }
 
 void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint64_t value)
@@ -560,7 +565,7 @@ void system_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint
 	uint8_t bytes[8];
 
 	le64_put(bytes, value);
-	bytes_write(cpu, address, bytes, size, TLB_SUPERVISOR);
+	bytes_write(cpu, system_address(cpu, address, size), bytes, size, TLB_SUPERVISOR);
 }
 
 void linear_read_bytes(struct engine_vcpu *cpu, uint64_t address, void *to, unsigned size)

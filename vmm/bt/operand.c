@@ -5,8 +5,9 @@
  */
 #include "vmm/bt/operand.h"
 
-#include "vmm/base/bytes.h"
 #include <pthread.h>
+
+#include "vmm/bt/guest_bytes.h"
 
 #define ACCESS_DOWN 4u /* expand-down data */
 #define TYPE_CODE   8u
@@ -109,35 +110,6 @@ void operand_set(struct engine_vcpu *cpu, const struct insn *insn, const struct 
 		linear_write(cpu, operand_linear(cpu, insn, o->size, true), o->size, value);
 }
 
-bool host_exchange(void *at, unsigned size, uint64_t *old, uint64_t value)
-{
-	uint8_t b = (uint8_t)*old;
-	uint16_t w = (uint16_t)*old;
-	uint32_t d = (uint32_t)*old;
-	bool done;
-
-	switch (size) {
-	case 1:
-		done = __atomic_compare_exchange_n((uint8_t *)at, &b, (uint8_t)value, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-		*old = b;
-		return done;
-	case 2:
-		done = __atomic_compare_exchange_n((uint16_t *)at, &w, (uint16_t)value, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-		*old = w;
-		return done;
-	case 4:
-		done = __atomic_compare_exchange_n((uint32_t *)at, &d, (uint32_t)value, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-		*old = d;
-		return done;
-	default:
-		return __atomic_compare_exchange_n((uint64_t *)at, old, value, false,
-						   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	}
-}
-
 /* Two pages, or a device. */
 static uint64_t split_modify(struct engine_vcpu *cpu, uint64_t address, unsigned size, alu2_fn *fn,
 			     uint64_t b, uint16_t *flags)
@@ -165,14 +137,14 @@ uint64_t linear_modify(struct engine_vcpu *cpu, uint64_t address, unsigned size,
 	} else if (locked) {
 		uint64_t value;
 
-		old = le_get(host, size);
+		old = guest_load(host, size);
 		do {
 			flags = before;
 			value = fn(old, b, size, &flags);
-		} while (!host_exchange(host, size, &old, value));
+		} while (!guest_exchange(host, size, &old, value));
 	} else {
-		old = le_get(host, size);
-		le_put(host, size, fn(old, b, size, &flags));
+		old = guest_load(host, size);
+		guest_store(host, size, fn(old, b, size, &flags));
 	}
 	cpu->rflags = alu_flags_unpack(cpu->rflags, flags);
 	return old;

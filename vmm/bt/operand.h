@@ -33,12 +33,6 @@ static inline void gpr_set(struct engine_vcpu *cpu, unsigned reg, unsigned size,
 		cpu->gpr[reg] = (cpu->gpr[reg] & ~0xffull) | (uint8_t)value;
 }
 
-/*
- * The host's compare and exchange: `value`, if *old is there. False: it is not, and *old is what
- * is.
- */
-bool host_exchange(void *at, unsigned size, uint64_t *old, uint64_t value);
-
 /* The offset of a memory operand in its segment, cut to the address size. */
 uint64_t operand_offset(const struct engine_vcpu *cpu, const struct insn *insn);
 
@@ -55,6 +49,12 @@ uint64_t operand_address(const struct engine_vcpu *cpu, const struct insn *insn)
 /* The linear address of the instruction's memory operand. */
 uint64_t operand_linear(struct engine_vcpu *cpu, const struct insn *insn, unsigned size,
 			bool write);
+
+/* `bytes` behind a linear address: outside 64-bit mode they wrap at 4 GiB. */
+static inline uint64_t linear_after(const struct engine_vcpu *cpu, uint64_t linear, uint64_t bytes)
+{
+	return cpu->mode == DECODE_64 ? linear + bytes : (linear + bytes) & 0xffffffff;
+}
 
 /* Registers, memory, immediates. */
 uint64_t operand_get(struct engine_vcpu *cpu, const struct insn *insn, const struct operand *o);

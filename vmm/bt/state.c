@@ -23,23 +23,73 @@ static const uint32_t msr_list[] = {
 	0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103, 0xc0010015,
 };
 
-static bool is_possible(const struct cpu_state *in)
-{
-	bool paging = in->cr0 & CR0_PG;
+#define RFLAGS_ALL 0x3f7fd7u
+#define CR0_ALL                                                                                    \
+	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
+	 CR0_PG)
+#define CR4_ALL                                                                                    \
+	(CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |  \
+	 CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_PCIDE | CR4_OSXSAVE |         \
+	 CR4_SMEP | CR4_SMAP)
+#define EFER_ALL (EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE)
 
-	if (paging && !(in->cr0 & CR0_PE))
-		return false;
-	if (!!(in->efer & EFER_LMA) != (paging && in->efer & EFER_LME))
-		return false;
-	if (in->efer & EFER_LMA && !(in->cr4 & CR4_PAE))
-		return false;
-	return in->msr_count <= CPU_MSRS_MAX && in->rflags & RFLAGS_ONE;
+static bool is_possible_segment(const struct cpu_segment *s)
+{
+	return s->type < 16 && s->dpl < 4 && s->s < 2 && s->present < 2 && s->avl < 2 && s->l < 2 &&
+	       s->db < 2 && s->g < 2 && s->unusable < 2;
 }
 
-int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
+static bool are_possible_segments(const struct cpu_state *in)
 {
-	if (!is_possible(in))
-		return -EINVAL;
+	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
+		if (!is_possible_segment(&in->segment[i]))
+			return false;
+	return is_possible_segment(&in->tr) && is_possible_segment(&in->ldt) &&
+	       is_canonical(in->segment[CPU_FS].base) && is_canonical(in->segment[CPU_GS].base) &&
+	       is_canonical(in->tr.base) && is_canonical(in->ldt.base) &&
+	       is_canonical(in->gdt.base) && is_canonical(in->idt.base);
+}
+
+/* Control registers and modes. Which features the guest has is not asked: it may use more. */
+static bool is_possible_mode(const struct cpu_state *in)
+{
+	bool paging = in->cr0 & CR0_PG, long_mode = in->efer & EFER_LMA;
+
+	if (in->cr0 & ~(uint64_t)CR0_ALL || in->cr4 & ~(uint64_t)CR4_ALL ||
+	    in->efer & ~(uint64_t)EFER_ALL || in->cr8 > 15)
+		return false;
+	if (paging && !(in->cr0 & CR0_PE))
+		return false;
+	if (long_mode != (paging && in->efer & EFER_LME))
+		return false;
+	if (long_mode ? !(in->cr4 & CR4_PAE) || in->rflags & RFLAGS_VM : in->cr4 & CR4_PCIDE)
+		return false;
+	if (!(long_mode && in->segment[CPU_CS].l) && in->rip >> 32)
+		return false;
+	return !(in->cr3 >> (long_mode ? 52 : 32));
+}
+
+static bool is_possible(const struct cpu_state *in)
+{
+	return in->msr_count <= CPU_MSRS_MAX && in->rflags & RFLAGS_ONE &&
+	       !(in->rflags & ~(uint64_t)RFLAGS_ALL) && !(in->dr6 >> 32) && !(in->dr7 >> 32) &&
+	       is_possible_mode(in) && are_possible_segments(in);
+}
+
+/*
+ * The entries of PAE paging are not in the state: they are read again. If the guest has written
+ * there since, and what is there now could not be loaded, none is present.
+ */
+static void load_cr3(struct engine_vcpu *cpu, uint64_t cr3)
+{
+	if (cpu_set_cr3(cpu, cr3) == 0)
+		return;
+	memset(cpu->pdpte, 0, sizeof(cpu->pdpte));
+	cpu->cr3 = cr3;
+}
+
+static int state_apply(struct engine_vcpu *cpu, const struct cpu_state *in)
+{
 	memcpy(cpu->gpr, in->gpr, sizeof(cpu->gpr));
 	memcpy(cpu->segment, in->segment, sizeof(cpu->segment));
 	memcpy(cpu->db, in->db, sizeof(cpu->db));
@@ -56,7 +106,6 @@ int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
 	cpu->efer = in->efer;
 	cpu->dr6 = in->dr6;
 	cpu->dr7 = in->dr7;
-	cpu->xcr0 = in->xcr0;
 	cpu->halted = in->activity == CPU_HALTED;
 	cpu->shadow = in->events.shadow;
 	cpu->nmi_masked = in->events.nmi_masked;
@@ -64,12 +113,27 @@ int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
 	cpu_mode_update(cpu);
 	tlb_flush(cpu, true);
 	debug_update(cpu);
-	if (cpu_set_cr3(cpu, in->cr3) || fpu_state_set(cpu, in))
+	load_cr3(cpu, in->cr3);
+	if (cpu_set_xcr0(cpu, in->xcr0) || fpu_state_set(cpu, in))
 		return -EINVAL;
 	for (unsigned i = 0; i < in->msr_count; i++)
 		if (msr_write(cpu, in->msr[i].index, in->msr[i].value))
 			return -EINVAL;
 	return 0;
+}
+
+int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
+{
+	struct cpu_state old;
+	int ret;
+
+	if (!is_possible(in))
+		return -EINVAL;
+	bt_state_get(cpu, &old);
+	ret = state_apply(cpu, in);
+	if (ret)
+		state_apply(cpu, &old);
+	return ret;
 }
 
 void bt_state_get(const struct engine_vcpu *cpu, struct cpu_state *out)

@@ -5,7 +5,7 @@
  * elements and then lets the run loop look at interrupts: RIP stays on it until it is done. MOVS
  * and STOS go by pages where nothing can be seen of that: upwards, in memory, without overlap.
  */
-#include "vmm/base/bytes.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 
@@ -168,7 +168,7 @@ static uint64_t movs_many(const struct string *s, uint64_t count)
 	/* Upwards into itself it repeats a pattern, which memcpy does not. */
 	if (!to || (to > from && to < from + count * s->size))
 		return 0;
-	memmove(to, from, count * s->size);
+	guest_move(to, from, (unsigned)(count * s->size));
 	gpr_set(cpu, CPU_RSI, s->width, cpu->gpr[CPU_RSI] + count * s->size);
 	gpr_set(cpu, CPU_RDI, s->width, cpu->gpr[CPU_RDI] + count * s->size);
 	return count;
@@ -188,10 +188,10 @@ static uint64_t stos_many(const struct string *s, uint64_t count)
 	if (!to)
 		return 0;
 	if (s->size == 1)
-		memset(to, (int)(cpu->gpr[CPU_RAX] & 0xff), count);
+		guest_fill(to, (uint8_t)cpu->gpr[CPU_RAX], (unsigned)count);
 	else
 		for (uint64_t i = 0; i < count; i++)
-			le_put(to + i * s->size, s->size, cpu->gpr[CPU_RAX]);
+			guest_store(to + i * s->size, s->size, cpu->gpr[CPU_RAX]);
 	gpr_set(cpu, CPU_RDI, s->width, cpu->gpr[CPU_RDI] + count * s->size);
 	return count;
 }

@@ -8,6 +8,7 @@
 
 #include <immintrin.h>
 
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
@@ -98,6 +99,8 @@ void do_mov_to_control(struct engine_vcpu *cpu, const struct insn *insn)
 		break;
 	}
 	gp_if(cpu, ret);
+	if (DST->reg != 8)
+		guest_fence();
 }
 
 /* DR7.GD: the next access to a debug register traps before it is done. */
@@ -153,7 +156,7 @@ void do_store_table(struct engine_vcpu *cpu, const struct insn *insn)
 	linear = operand_linear(cpu, insn, 2 + wide, true);
 	linear_probe_write(cpu, linear, 2 + wide);
 	linear_write(cpu, linear, 2, t->limit);
-	linear_write(cpu, linear + 2, wide, t->base);
+	linear_write(cpu, linear_after(cpu, linear, 2), wide, t->base);
 }
 
 void do_load_table(struct engine_vcpu *cpu, const struct insn *insn)
@@ -162,7 +165,7 @@ void do_load_table(struct engine_vcpu *cpu, const struct insn *insn)
 	unsigned wide = cpu->mode == DECODE_64 ? 8 : 4;
 	uint64_t linear = operand_linear(cpu, insn, 2 + wide, false);
 	uint16_t limit = (uint16_t)linear_read(cpu, linear, 2);
-	uint64_t base = linear_read(cpu, linear + 2, wide);
+	uint64_t base = linear_read(cpu, linear_after(cpu, linear, 2), wide);
 
 	gp_if(cpu, !is_canonical(base));
 	/* With 16-bit operands the base has 24 bits. */
@@ -206,6 +209,8 @@ void do_lldt(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu_fault(cpu, EXCEPTION_GP, error);
 	if (!d.segment.present)
 		cpu_fault(cpu, EXCEPTION_NP, error);
+	if (!is_canonical(descriptor_base_64(&d)))
+		cpu_fault(cpu, EXCEPTION_GP, error);
 	cpu->ldt = d.segment;
 	cpu->ldt.base = descriptor_base_64(&d);
 }
@@ -229,6 +234,8 @@ void do_ltr(struct engine_vcpu *cpu, const struct insn *insn)
 		cpu_fault(cpu, EXCEPTION_GP, error);
 	if (!d.segment.present)
 		cpu_fault(cpu, EXCEPTION_NP, error);
+	if (!is_canonical(descriptor_base_64(&d)))
+		cpu_fault(cpu, EXCEPTION_GP, error);
 	d.segment.type |= 2; /* busy */
 	system_write(cpu, d.linear + 5, 1, (d.low >> 40 & 0xff) | 2);
 	cpu->tr = d.segment;
@@ -238,6 +245,7 @@ void do_ltr(struct engine_vcpu *cpu, const struct insn *insn)
 void do_invlpg(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	tlb_invalidate(cpu, operand_address(cpu, insn));
+	guest_fence();
 }
 
 void do_invpcid(struct engine_vcpu *cpu, const struct insn *insn)
@@ -248,7 +256,7 @@ void do_invpcid(struct engine_vcpu *cpu, const struct insn *insn)
 	privileged(cpu);
 	linear = operand_linear(cpu, insn, 16, false);
 	pcid = linear_read(cpu, linear, 8);
-	address = linear_read(cpu, linear + 8, 8);
+	address = linear_read(cpu, linear_after(cpu, linear, 8), 8);
 	gp_if(cpu, type > 3 || (type < 2 && pcid >> 12) || (pcid && !(cpu->cr4 & CR4_PCIDE)));
 	gp_if(cpu, type == 0 && !is_canonical(address));
 	/* One address, one context, all, all but global: we keep the present context only. */
@@ -256,6 +264,7 @@ void do_invpcid(struct engine_vcpu *cpu, const struct insn *insn)
 		tlb_invalidate(cpu, address);
 	else
 		tlb_flush(cpu, type == 2);
+	guest_fence();
 }
 
 /* Segments. */
@@ -304,7 +313,7 @@ void do_load_far_pointer(struct engine_vcpu *cpu, const struct insn *insn)
 	unsigned size = insn->operand_size;
 	uint64_t linear = operand_linear(cpu, insn, size + 2, false);
 	uint64_t offset = linear_read(cpu, linear, size);
-	uint16_t selector = (uint16_t)linear_read(cpu, linear + size, 2);
+	uint16_t selector = (uint16_t)linear_read(cpu, linear_after(cpu, linear, size), 2);
 
 	for (unsigned i = 0; i < 5; i++)
 		if (targets[i].map == insn->map && targets[i].code == insn->code)
@@ -654,6 +663,7 @@ void do_wrmsr(struct engine_vcpu *cpu, const struct insn *insn)
 {
 	(void)insn;
 	gp_if(cpu, msr_write(cpu, (uint32_t)cpu->gpr[CPU_RCX], pair_get(cpu)));
+	guest_fence();
 }
 
 void do_xsetbv(struct engine_vcpu *cpu, const struct insn *insn)
@@ -699,6 +709,7 @@ void do_cpuid(struct engine_vcpu *cpu, const struct insn *insn)
 	cpu->gpr[CPU_RBX] = reg[CPUID_EBX];
 	cpu->gpr[CPU_RCX] = reg[CPUID_ECX];
 	cpu->gpr[CPU_RDX] = reg[CPUID_EDX];
+	guest_fence();
 }
 
 /* The host's own; CF tells whether there was one. */

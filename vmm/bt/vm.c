@@ -135,7 +135,7 @@ static void bt_vm_destroy(struct engine_vm *vm)
 		bt_vcpu_destroy(vm->vcpu[i]);
 	apic_bus_destroy(vm->apics);
 	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
-		free((void *)atomic_load(&vm->dirty[i]));
+		free((void *)vm->dirty_bits[i]);
 	pthread_rwlock_destroy(&vm->doorbell_lock);
 	pthread_mutex_destroy(&vm->line_lock);
 	free(vm);
@@ -249,22 +249,25 @@ static void all_flush(struct engine_vm *vm)
 		}
 }
 
+/* A vCPU may still be about to note a page: the bits stay until the end. */
 static void bt_dirty_stop(struct engine_vm *vm)
 {
 	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
-		free((void *)atomic_exchange(&vm->dirty[i], NULL));
+		atomic_store(&vm->dirty[i], NULL);
 }
 
 static int bt_dirty_start(struct engine_vm *vm, struct error *err)
 {
 	for (unsigned i = 0; i < vm->config.memory->count; i++) {
-		_Atomic uint64_t *bits = calloc(dirty_words(vm, i), sizeof(*bits));
-
-		if (!bits) {
+		if (!vm->dirty_bits[i])
+			vm->dirty_bits[i] = calloc(dirty_words(vm, i), sizeof(uint64_t));
+		if (!vm->dirty_bits[i]) {
 			bt_dirty_stop(vm);
 			return error_set(err, -ENOMEM, NULL, "dirty pages: out of memory");
 		}
-		atomic_store(&vm->dirty[i], bits);
+		for (uint64_t k = 0; k < dirty_words(vm, i); k++)
+			atomic_store(&vm->dirty_bits[i][k], 0);
+		atomic_store(&vm->dirty[i], vm->dirty_bits[i]);
 	}
 	all_flush(vm);
 	return 0;

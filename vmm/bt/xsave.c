@@ -215,9 +215,7 @@ static unsigned component_at(const struct engine_vcpu *cpu, const struct area *a
 
 static uint64_t area_at(const struct engine_vcpu *cpu, const struct area *a, unsigned offset)
 {
-	uint64_t linear = a->linear + offset;
-
-	return cpu->mode == DECODE_64 ? linear : linear & 0xffffffff;
+	return linear_after(cpu, a->linear, offset);
 }
 
 /* From its first byte to behind the last component that may be touched. */
