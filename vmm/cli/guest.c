@@ -570,8 +570,14 @@ static void record_end(struct guest *g)
 /* A guest that ran a command ends as the command did; that it told its status is part of it. */
 static void command_conclude(struct guest *g)
 {
-	if (!g->options->command_count || !g->powered_off)
+	if (!g->options->command_count)
 		return;
+	if (!g->powered_off) {
+		/* Ended from outside: no failure of a guest, but one of a command. */
+		if (g->status == EXIT_GUEST_OFF)
+			g->status = EXIT_GUEST_CRASH;
+		return;
+	}
 	g->status = g->command_status;
 	if (g->command_status < 0) {
 		snprintf(g->reason, sizeof(g->reason), "it powered off before the command ended");
