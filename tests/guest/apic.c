@@ -85,7 +85,8 @@ static bool wait_for(unsigned vector, unsigned times, bool halt)
 		else
 			interrupts_let();
 	}
-	CHECK(count[vector] >= times, true);
+	if (count[vector] < times)
+		check_equal("count of that vector", vector, count[vector], times);
 	return count[vector] >= times;
 }
 
