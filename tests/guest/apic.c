@@ -5,8 +5,9 @@
  */
 #include "tests/guest/apic.h"
 
-#define IOAPIC 0xfec00000ull
-#define PIT_HZ 1193182u
+#define IOAPIC    0xfec00000ull
+#define PIT_HZ    1193182u
+#define PIT_INPUT 0u /* of the I/O APIC: the MADT has no override */
 
 bool x2apic;
 
@@ -197,6 +198,30 @@ static void priorities(void)
 	CHECK(apic_read(APIC_ISR + 3), 0);
 }
 
+static void open_window(void *argument)
+{
+	(void)argument;
+	interrupts_let();
+}
+
+/* A gate that is not there: the error code says that the interrupt came from outside. */
+static void bad_gate(void)
+{
+	unsigned external = emulated ? 0 : 1; /* QEMU does not say */
+
+	forget();
+	idt[0x41].type &= 0x7f;
+	send_self(0x41);
+	trap_catch(open_window, 0);
+	interrupts_off();
+	idt[0x41].type |= 0x80;
+	CHECK_TRAP(11, 0x41 * 8 + 2 + external);
+	/* It is in service all the same. */
+	apic_write(APIC_EOI, 0);
+	CHECK(came, 0);
+	CHECK(requested(0x41), false);
+}
+
 static void nmi(void)
 {
 	uint32_t id = x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
@@ -352,13 +377,20 @@ static void ioapic(void)
 	uint32_t id = x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
 
 	forget();
-	ioapic_set(0x10 + 2 * 2 + 1, id << 24);
-	ioapic_set(0x10 + 2 * 2, 0x70);
+	ioapic_set(0x10 + 2 * PIT_INPUT + 1, id << 24);
+	ioapic_set(0x10 + 2 * PIT_INPUT, 0x70);
 	pit_start(1000);
 	if (wait_for(0x70, 1, false))
 		wait_for(0x70, 3, true);
+	/* As an NMI it ends HLT with IF clear. */
+	count[2] = 1; /* on_nmi: no second one */
+	ioapic_set(0x10 + 2 * PIT_INPUT, IPI_NMI);
+	for (unsigned i = 0; i < 3 && count[0x70] >= 3; i++)
+		__asm__ volatile("hlt" : : : "memory");
+	ioapic_set(0x10 + 2 * PIT_INPUT, 0x70);
+	CHECK(count[2] >= 4, true);
 	/* Masked, its edges are lost. */
-	ioapic_set(0x10 + 2 * 2, 0x70 | APIC_MASKED);
+	ioapic_set(0x10 + 2 * PIT_INPUT, 0x70 | APIC_MASKED);
 	interrupts_let();
 	forget();
 	for (uint64_t start = tsc(); tsc() - start < 20000000;)
@@ -414,6 +446,7 @@ static void all(void)
 	CHECK((apic_read(APIC_VERSION) & 0xf0) == 0x10, true);
 	windows();
 	priorities();
+	bad_gate();
 	nmi();
 	timer();
 	deadline();
