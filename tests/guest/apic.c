@@ -382,13 +382,17 @@ static void ioapic(void)
 	pit_start(1000);
 	if (wait_for(0x70, 1, false))
 		wait_for(0x70, 3, true);
-	/* As an NMI it ends HLT with IF clear. */
+	/* As an NMI, which ends HLT with IF clear. Of KVM's timer comes one, as it waits for an
+	 * EOI. */
 	count[2] = 1; /* on_nmi: no second one */
 	ioapic_set(0x10 + 2 * PIT_INPUT, IPI_NMI);
-	for (unsigned i = 0; i < 3 && count[0x70] >= 3; i++)
-		__asm__ volatile("hlt" : : : "memory");
+	for (uint64_t start = tsc(); count[2] < 2 && tsc() - start < 4000000000ull;)
+		__asm__ volatile("pause");
+	CHECK(count[2] >= 2, true);
+	if (!under_kvm)
+		__asm__ volatile("hlt; hlt" : : : "memory");
+	ioapic_set(0x10 + 2 * PIT_INPUT, 0x70 | APIC_MASKED);
 	ioapic_set(0x10 + 2 * PIT_INPUT, 0x70);
-	CHECK(count[2] >= 4, true);
 	/* Masked, its edges are lost. */
 	ioapic_set(0x10 + 2 * PIT_INPUT, 0x70 | APIC_MASKED);
 	interrupts_let();
