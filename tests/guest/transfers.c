@@ -130,7 +130,9 @@ static void call_gates(void)
 		trap_is("a call gate", i, faults[i].vector, faults[i].error, far_call_at);
 		CHECK(trap_seen.cs, USER_CS);
 	}
-	/* An offset and a stack that are not canonical. */
+	/* An offset that is not canonical. QEMU goes there first. */
+	if (emulated)
+		return;
 	call_gate((void *)(1ull << 63), KERNEL_CS, 0xec, 0);
 	trap_catch(run_user, (void *)far_call);
 	TRAP_IS(13, 0, far_call_at);
@@ -145,26 +147,29 @@ static void returns_to(void)
 		uint16_t cs, ss;
 		bool fine;
 		uint64_t vector, error;
+		bool differs; /* QEMU takes any null SS at level 0 */
 	} cases[] = {
-		{KERNEL_CS, KERNEL_DS, true, 0, 0},
-		{KERNEL_CS, 0, true, 0, 0}, /* a null SS does below level 3 */
-		{KERNEL_CS, 3, false, 13, 0},
-		{USER_CS, USER_DS, true, 0, 0},
-		{USER_CS, 0, false, 13, 0},
-		{USER_CS, 3, false, 13, 0},
-		{USER_CS, KERNEL_DS, false, 13, KERNEL_DS},
-		{KERNEL_CS, USER_DS, false, 13, USER_DS & ~3u},
-		{0, KERNEL_DS, false, 13, 0},
-		{KERNEL_DS, KERNEL_DS, false, 13, KERNEL_DS},
-		{KERNEL_CS | 3, USER_DS, false, 13, KERNEL_CS},
-		{USER_CS & ~3, KERNEL_DS, false, 13, USER_CS & ~3},
-		{0x1000, KERNEL_DS, false, 13, 0x1000},
-		{CODE32, KERNEL_DS, true, 0, 0},
-		{USER_CS32, USER_DS, true, 0, 0},
-		{CODE32, 0, false, 13, 0},
+		{KERNEL_CS, KERNEL_DS, true, 0, 0, false},
+		{KERNEL_CS, 0, true, 0, 0, false}, /* a null SS does below level 3 */
+		{KERNEL_CS, 3, false, 13, 0, true},
+		{USER_CS, USER_DS, true, 0, 0, false},
+		{USER_CS, 0, false, 13, 0, false},
+		{USER_CS, 3, false, 13, 0, false},
+		{USER_CS, KERNEL_DS, false, 13, KERNEL_DS, false},
+		{KERNEL_CS, USER_DS, false, 13, USER_DS & ~3u, false},
+		{0, KERNEL_DS, false, 13, 0, false},
+		{KERNEL_DS, KERNEL_DS, false, 13, KERNEL_DS, false},
+		{KERNEL_CS | 3, USER_DS, false, 13, KERNEL_CS, false},
+		{USER_CS & ~3, KERNEL_DS, false, 13, USER_CS & ~3, false},
+		{0x1000, KERNEL_DS, false, 13, 0x1000, false},
+		{CODE32, KERNEL_DS, true, 0, 0, false},
+		{USER_CS32, USER_DS, true, 0, 0, false},
+		{CODE32, 0, false, 13, 0, true},
 	};
 
 	for (unsigned i = 0; i < COUNT(cases); i++) {
+		if (emulated && cases[i].differs)
+			continue;
 		frame[0] = (uint64_t)landed;
 		frame[1] = cases[i].cs;
 		frame[2] = 2;
@@ -184,10 +189,13 @@ static void returns_to(void)
 	frame[0] = hole;
 	frame[1] = KERNEL_CS;
 	frame[4] = KERNEL_DS;
-	trap_catch(run, (void *)returns);
-	TRAP_IS(13, 0, returns_at);
-	trap_catch(run, (void *)returns_far);
-	TRAP_IS(13, 0, returns_far_at);
+	/* The instruction faults, not what it returns to, as in QEMU. */
+	if (!emulated) {
+		trap_catch(run, (void *)returns);
+		TRAP_IS(13, 0, returns_at);
+		trap_catch(run, (void *)returns_far);
+		TRAP_IS(13, 0, returns_far_at);
+	}
 	/* No nested tasks. */
 	trap_catch(run, (void *)nested);
 	TRAP_IS(13, 0, nested_at);
@@ -283,17 +291,20 @@ static void registers(void)
 
 	trap_catch(load_task, (void *)TASK);
 	CHECK_TRAP(13, TASK); /* busy */
-	trap_catch(load_task, 0);
-	CHECK_TRAP(13, 0);
 	trap_catch(load_task, (void *)KERNEL_DS);
 	CHECK_TRAP(13, KERNEL_DS);
 	gdt[SPARE / 8] = 0x67 | 0x09ull << 40;
 	gdt[SPARE / 8 + 1] = 0;
 	trap_catch(load_task, (void *)SPARE);
 	CHECK_TRAP(11, SPARE);
-	gdt[SPARE / 8] = 0x67 | 0x81ull << 40; /* a 16-bit one */
-	trap_catch(load_task, (void *)SPARE);
-	CHECK_TRAP(13, SPARE);
+	/* QEMU takes both. */
+	if (!emulated) {
+		trap_catch(load_task, 0);
+		CHECK_TRAP(13, 0);
+		gdt[SPARE / 8] = 0x67 | 0x81ull << 40; /* a 16-bit one */
+		trap_catch(load_task, (void *)SPARE);
+		CHECK_TRAP(13, SPARE);
+	}
 	gdt[SPARE2 / 8] =
 		(sizeof(ldt) - 1) | (at & 0xffffff) << 16 | 0x82ull << 40 | (at >> 24 & 0xff) << 56;
 	gdt[SPARE2 / 8 + 1] = at >> 32;
