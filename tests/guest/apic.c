@@ -358,6 +358,12 @@ static void ioapic_set(unsigned reg, uint32_t value)
 	*(volatile uint32_t *)(IOAPIC + 0x10) = value;
 }
 
+static uint32_t ioapic_get(unsigned reg)
+{
+	*(volatile uint32_t *)IOAPIC = reg;
+	return *(volatile uint32_t *)(IOAPIC + 0x10);
+}
+
 static void pit_start(unsigned hz)
 {
 	unsigned divisor = PIT_HZ / hz;
@@ -401,6 +407,44 @@ static void ioapic(void)
 		interrupts_let();
 	CHECK(came, 0);
 	pit_stop();
+}
+
+#define COM1       0x3f8
+#define COM1_INPUT 4u
+#define REMOTE_IRR 0x4000u
+
+/* The serial port's "transmitter is empty", which stays until it is asked for. */
+static void level(void)
+{
+	uint32_t id = x2apic ? apic_read(APIC_ID) : apic_read(APIC_ID) >> 24;
+	unsigned entry = 0x10 + 2 * COM1_INPUT;
+
+	forget();
+	inb(COM1 + 2);
+	ioapic_set(entry + 1, id << 24);
+	ioapic_set(entry, 0x8045);
+	outb(COM1 + 4, 8); /* OUT2 lets its interrupts pass */
+	no_end = true;
+	outb(COM1 + 1, 2);
+	interrupts_let();
+	CHECK(count[0x45], 1);
+	CHECK(ioapic_get(entry) & REMOTE_IRR, REMOTE_IRR);
+	CHECK(apic_read(APIC_TMR + 2) >> 5 & 1, 1);
+	interrupts_let();
+	CHECK(count[0x45], 1);
+	/* At its end the level is still there. */
+	apic_write(APIC_EOI, 0);
+	interrupts_let();
+	CHECK(count[0x45], 2);
+	/* And now it is not. */
+	CHECK(inb(COM1 + 2) & 15, 2);
+	apic_write(APIC_EOI, 0);
+	interrupts_let();
+	CHECK(count[0x45], 2);
+	CHECK(ioapic_get(entry) & REMOTE_IRR, 0);
+	no_end = false;
+	outb(COM1 + 1, 0);
+	ioapic_set(entry, APIC_MASKED);
 }
 
 /* ExtINT: the 8259's vector, which the local APIC knows nothing of. */
@@ -457,6 +501,7 @@ static void all(void)
 	disabled();
 	errors();
 	ioapic();
+	level();
 	i8259();
 }
 
