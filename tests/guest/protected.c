@@ -211,7 +211,7 @@ STACK(calls, "call 1f\n 1:");
 STACK(returns, "call 1f\n jmp 2f\n 1: ret $8\n 2:");
 STACK(enter, "mov %esp, %ebp\n enter $16, $0");
 STACK(enter2, "mov %esp, %ebp\n enter $16, $2");
-STACK(enter16, "mov %esp, %ebp\n enterw $16, $0");
+STACK(enter16, "mov %esp, %ebp\n .byte 0x66\n enter $16, $0");
 STACK(leaves, "mov %esp, %ebp\n sub $32, %esp\n leave");
 
 static void stack_sizes(void)

@@ -38,7 +38,7 @@ static void call_gate(const void *target, uint16_t selector, unsigned type, unsi
 	__asm__(#name ": " text "\n")
 
 /* 48 ff /3: a 64-bit far pointer. */
-PIECE(far_call, "far_call_at: rex.w lcall *far_pointer\n far_call_after: ud2");
+PIECE(far_call, "far_call_at: .byte 0x48\n lcall *far_pointer\n far_call_after: ud2");
 PIECE(landed, "landed_at: int3");
 PIECE(gate_target,
       "mov (%rsp), %rax\n mov %rax, seen\n mov 8(%rsp), %rax\n mov %rax, seen + 8\n mov "
