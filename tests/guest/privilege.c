@@ -60,8 +60,8 @@ static const struct instruction cases[] = {
 	{"stac", 6, CODE(0x0f, 0x01, 0xcb)},
 	{"mov cr1", 6, CODE(0x0f, 0x20, 0xc8)},
 	{"mov to cs", 6, CODE(0x8e, 0xc8)},
-	{"int 0x20", 13, CODE(0xcd, 0x0d)}, /* a gate of level 0 */
-	{"int1", 1, CODE(0xf1)},            /* its gate's level does not count */
+	{"int 13", 13, CODE(0xcd, 0x0d)}, /* a gate of level 0 */
+	{"int1", 1, CODE(0xf1)},          /* its gate's level does not count */
 	{"sgdt", 14, CODE(0x0f, 0x01, 0x06)},
 	{"smsw", NONE, CODE(0x0f, 0x01, 0xe0)},
 	{"sldt", NONE, CODE(0x0f, 0x00, 0xc0)},

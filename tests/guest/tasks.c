@@ -13,10 +13,9 @@
 #define GATE    SPARE3
 #define LOCAL   SPARE4
 
-#define FREE   0x89
-#define BUSY   0x8b
-#define LEVEL3 0x60
-#define TS     8u
+#define FREE 0x89
+#define BUSY 0x8b
+#define TS   8u
 
 static struct legacy_tss other, handler;
 static uint8_t stacks[2][1024] __attribute__((aligned(16)));
