@@ -15,6 +15,7 @@ enum apic_register {
 	APIC_LDR = 0x0d,
 	APIC_SVR = 0x0f,
 	APIC_ISR = 0x10,
+	APIC_TMR = 0x18,
 	APIC_IRR = 0x20,
 	APIC_ESR = 0x28,
 	APIC_ICR = 0x30,

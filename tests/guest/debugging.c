@@ -17,14 +17,14 @@
 #define CR4_DE   8u
 
 #define REGISTER(n)                                                                                \
-	static inline uint64_t dr##n##_get(void)                                                   \
+	static uint64_t dr##n##_get(void)                                                          \
 	{                                                                                          \
 		uint64_t value;                                                                    \
                                                                                                    \
 		__asm__ volatile("mov %%dr" #n ", %0" : "=r"(value));                              \
 		return value;                                                                      \
 	}                                                                                          \
-	static inline void dr##n##_set(uint64_t value)                                             \
+	static void dr##n##_set(uint64_t value)                                                    \
 	{                                                                                          \
 		__asm__ volatile("mov %0, %%dr" #n : : "r"(value) : "memory");                     \
 	}
@@ -328,6 +328,12 @@ static void registers(void)
 {
 	uint64_t value;
 
+	dr0_set(0x123456789abcdef0);
+	dr1_set(~0ull);
+	CHECK(dr0_get(), 0x123456789abcdef0);
+	CHECK(dr1_get(), ~0ull);
+	dr0_set(0);
+	dr1_set(0);
 	/* DR7.GD: the access faults, and GD is clear by then. */
 	dr7_set(0x2400);
 	RUN(general_detect, BD);

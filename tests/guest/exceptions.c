@@ -110,6 +110,38 @@ static void bad_gates(void)
 	idt[0] = old;
 }
 
+#define NOWHERE 0x200000000ull
+
+/*
+ * A page fault on the way of a contributory exception is delivered by itself; one on the way of a
+ * page fault is a double fault (AMD64 vol. 2, table 8-3). QEMU forgets what KVM was delivering.
+ */
+static void nested_page_faults(void)
+{
+	uint64_t old = task.ist[1];
+
+	if (emulated)
+		return;
+	task.ist[1] = NOWHERE;
+	gate_set(13, vectors + 16 * 13, 2, 0x8e);
+	trap_catch(bad_msr, 0);
+	CHECK_TRAP(14, 2);
+	CHECK(trap_seen.cr2, NOWHERE - 8);
+	CHECK(trap_seen.rip, bad_msr_at);
+	gate_set(14, vectors + 16 * 14, 2, 0x8e);
+	trap_catch(bad_msr, 0);
+	CHECK_TRAP(8, 0);
+	CHECK(trap_seen.rip, bad_msr_at);
+	gate_set(13, vectors + 16 * 13, 0, 0x8e);
+	gate_set(14, vectors + 16 * 14, 0, 0x8e);
+	/* Behind a benign one nothing is double. */
+	gate_set(6, vectors + 16 * 6, 2, 0x8e);
+	trap_catch(undefined, 0);
+	CHECK_TRAP(14, 2);
+	gate_set(6, vectors + 16 * 6, 0, 0x8e);
+	task.ist[1] = old;
+}
+
 void guest_main(void)
 {
 	guest_setup();
@@ -117,5 +149,6 @@ void guest_main(void)
 	traps();
 	interrupt_stack();
 	bad_gates();
+	nested_page_faults();
 	guest_end();
 }

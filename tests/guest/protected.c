@@ -211,7 +211,7 @@ STACK(calls, "call 1f\n 1:");
 STACK(returns, "call 1f\n jmp 2f\n 1: ret $8\n 2:");
 STACK(enter, "mov %esp, %ebp\n enter $16, $0");
 STACK(enter2, "mov %esp, %ebp\n enter $16, $2");
-STACK(enter16, "mov %esp, %ebp\n enterw $16, $0");
+STACK(enter16, "mov %esp, %ebp\n .byte 0x66\n enter $16, $0");
 STACK(leaves, "mov %esp, %ebp\n sub $32, %esp\n leave");
 
 static void stack_sizes(void)
@@ -378,6 +378,14 @@ static void ports(void)
 	port(in1, in1_at, 0, true);
 	legacy_gdt[L_TSS / 8] = descriptor(ADDRESS(&legacy_tss), 104 + 0x80 / 8 + 1, 0x89);
 	port(in1, in1_at, 0, false);
+	/* A task state of 16 bits has none; its stack for level 0 is a word and a word. */
+	legacy_tss.link = 0x7f00u << 16;
+	legacy_tss.esp0 = L_DATA;
+	legacy_gdt[L_TSS / 8] = descriptor(ADDRESS(&legacy_tss), sizeof(legacy_tss) - 1, 0x81);
+	port(in1, in1_at, 0, true);
+	CHECK(legacy_seen.frame, 0x7f00 - 8);
+	legacy_tss.link = 0;
+	legacy_tss.esp0 = ADDRESS(legacy_stack_top);
 	legacy_gdt[L_TSS / 8] = old;
 	job_reset(3);
 	job.eflags |= F_IOPL;

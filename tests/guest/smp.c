@@ -106,7 +106,8 @@ void ap_main(unsigned number)
 	uint32_t seen = generation;
 
 	apic_write(APIC_SVR, APIC_ON | 0xff);
-	apic_write(APIC_LDR, 1u << (24 + number));
+	if (!x2apic) /* which INIT leaves on */
+		apic_write(APIC_LDR, 1u << (24 + number));
 	add(&online, 1);
 	for (;;) {
 		interrupts_on();
@@ -149,7 +150,7 @@ static volatile uint32_t answers[CPUS_MAX], answered, nmis, flushed;
 
 static unsigned self(void)
 {
-	return apic_read(APIC_ID) >> 24;
+	return apic_read(APIC_ID) >> (x2apic ? 0 : 24);
 }
 
 __attribute__((interrupt)) static void on_call(struct frame *frame)
@@ -374,8 +375,11 @@ static void rendezvous(unsigned number)
 
 static void calls(void)
 {
-	uint32_t expected = 0;
+	uint32_t expected = 0, set = (1u << cpus) - 2;
 
+	answered = nmis = 0;
+	for (unsigned i = 0; i < CPUS_MAX; i++)
+		answers[i] = 0;
 	for (unsigned i = 0; i < 50; i++) {
 		for (unsigned to = 1; to < cpus; to++) {
 			apic_send(to, IPI_FIXED | IPI_ASSERT | 0x41);
@@ -388,17 +392,29 @@ static void calls(void)
 	}
 	CHECK(answers[0], 0);
 	/* By a set of logical ids; the lowest priority is one of them. */
-	apic_write(APIC_ICR_HIGH, ((1u << cpus) - 2) << 24);
-	apic_write(APIC_ICR, IPI_FIXED | IPI_ASSERT | 0x800 | 0x41);
+	apic_send(set, IPI_FIXED | IPI_ASSERT | 0x800 | 0x41);
 	expected += cpus - 1;
 	await("logical answers", &answered, expected);
-	apic_write(APIC_ICR_HIGH, ((1u << cpus) - 2) << 24);
-	apic_write(APIC_ICR, 0x100 | IPI_ASSERT | 0x800 | 0x41);
+	apic_send(set, 0x100 | IPI_ASSERT | 0x800 | 0x41);
 	await("one answer", &answered, ++expected);
 	delay(10000000);
 	CHECK(answered, expected);
 	apic_send(1, IPI_NMI | IPI_ASSERT);
 	await("an NMI", &nmis, 1);
+}
+
+/* All in x2APIC mode: logical ids are given there, of cluster 0 here. */
+static void switch_over(unsigned number)
+{
+	interrupts_off();
+	meet();
+	wrmsr(APIC_BASE_MSR, rdmsr(APIC_BASE_MSR) | APIC_BASE_X2);
+	if (rdmsr(0x802) != number || rdmsr(0x80d) != 1u << number)
+		CHECK(rdmsr(0x80d), 1u << number);
+	meet();
+	if (number == 0)
+		x2apic = true;
+	meet();
 }
 
 /* HLT until called. */
@@ -568,6 +584,9 @@ void guest_main(void)
 	counts();
 	together(pass);
 	together(rendezvous);
+	calls();
+	wakes();
+	together(switch_over);
 	calls();
 	wakes();
 	shoot_down();

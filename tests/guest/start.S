@@ -153,6 +153,7 @@ gdt:
 	.quad 0                  /* 38: task state */
 	.quad 0
 	.quad 0x0040930000000fff /* 48: data of 4 KiB */
+	.skip 6 * 8		 /* 50: a guest's own */
 gdt_end:
 	.globl gdt_pointer
 gdt_pointer:

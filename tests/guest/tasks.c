@@ -13,10 +13,9 @@
 #define GATE    SPARE3
 #define LOCAL   SPARE4
 
-#define FREE   0x89
-#define BUSY   0x8b
-#define LEVEL3 0x60
-#define TS     8u
+#define FREE 0x89
+#define BUSY 0x8b
+#define TS   8u
 
 static struct legacy_tss other, handler;
 static uint8_t stacks[2][1024] __attribute__((aligned(16)));
@@ -217,6 +216,59 @@ static void spaces(void)
 	CHECK(legacy_seen.fs, 0xc);
 }
 
+/* A task state of 16 bits: its stack for level 0 is below 64 KiB, where a guest has room. */
+#define LOW_STACK 0x7f00u
+
+CODE(16, small, "mov %sp, %bp\n small_at: int3");
+
+static void small_tasks(void)
+{
+	static struct {
+		uint16_t link, sp0, ss0, sp1, ss1, sp2, ss2, ip, flags, gpr[8], es, cs, ss, ds, ldt;
+	} tss;
+
+	reset(landed);
+	tss.sp0 = LOW_STACK;
+	tss.ss0 = L_DATA;
+	tss.flags = 2;
+	for (uint16_t i = 0; i < 8; i++)
+		tss.gpr[i] = (uint16_t)(0x1000 + i);
+	tss.cs = LOCAL | 3;
+	tss.ss = tss.ds = tss.es = L_USER_DS;
+	legacy_gdt[LOCAL / 8] = descriptor(ADDRESS(small), 0xffff, 0xfb);
+	legacy_gdt[OTHER / 8] = descriptor(ADDRESS(&tss), sizeof(tss) - 1, 0x81);
+	legacy_run(call);
+	EXPECT(3, 0, small_at - small + 1);
+	CHECK(legacy_seen.tr, OTHER);
+	CHECK(legacy_seen.cs, LOCAL | 3);
+	CHECK(legacy_seen.eax & 0xffff, 0x1000);
+	CHECK(legacy_seen.edi & 0xffff, 0x1007);
+	CHECK(legacy_seen.ebp & 0xffff, 0x1004);
+	CHECK(legacy_seen.fs | legacy_seen.gs, 0); /* it has none */
+	CHECK(legacy_seen.frame, LOW_STACK - 8);
+	CHECK(legacy_seen.eflags & F_NT, F_NT);
+	CHECK(tss.link, L_TSS);
+	CHECK(legacy_tss.eip, call_after);
+	CHECK(type_of(OTHER), 0x83);
+	/* And by the same way back: it is saved in 16 bits. */
+	legacy_gdt[OTHER / 8] = descriptor(ADDRESS(&tss), sizeof(tss) - 1, 0x81);
+	legacy_gdt[LOCAL / 8] = descriptor(ADDRESS(goes_back), 0xffff, 0x9b);
+	tss.cs = LOCAL;
+	tss.ss = tss.ds = tss.es = L_DATA;
+	tss.ip = 0;
+	tss.gpr[4] = LOW_STACK;
+	legacy_run(call);
+	EXPECT(3, 0, call_after + 1);
+	CHECK(legacy_seen.tr, L_TSS);
+	CHECK(tss.ip, goes_back_after - goes_back);
+	CHECK(type_of(OTHER), 0x81);
+	/* Its limit. */
+	reset(landed);
+	legacy_gdt[OTHER / 8] = descriptor(ADDRESS(&tss), 42, 0x81);
+	legacy_run(call);
+	EXPECT_AT(call, 10, OTHER);
+}
+
 /* Faults of the old task: nothing has happened yet. */
 
 #define CASE(level, code, ...)                                                                     \
@@ -358,6 +410,24 @@ static void new_faults(void)
 	CHECK(legacy_seen.tr, OTHER);
 }
 
+CODE(32, no_stack, "mov $0x40, %eax\n mov %eax, %ss\n mov $2, %esp\n no_stack_at: push %eax");
+
+/* A stack fault whose handler has no stack: a task takes the double fault. */
+static void double_fault(void)
+{
+	reset(landed);
+	legacy_gdt[OTHER / 8] = descriptor(0, 0xfff, 0x93 | DB);
+	legacy_idt[8] = gate32(HANDLER, 0, 0x85, 0);
+	handler.eip = vector_of(8);
+	legacy_run(no_stack);
+	CHECK(legacy_seen.vector, 8);
+	CHECK(legacy_seen.error, 0);
+	CHECK(legacy_seen.tr, HANDLER);
+	CHECK(handler.link, L_TSS);
+	CHECK(legacy_tss.eip, no_stack_at);
+	CHECK(legacy_tss.gpr[4], 2);
+}
+
 static uint64_t dr6_take(void)
 {
 	uint64_t value;
@@ -395,6 +465,7 @@ void guest_main(void)
 	switches();
 	returns();
 	spaces();
+	small_tasks();
 	old_faults();
 	/*
 	 * KVM carries out task switches of SVM in software: it stops the guest at a fault of the
@@ -402,6 +473,7 @@ void guest_main(void)
 	 */
 	if (!under_kvm) {
 		new_faults();
+		double_fault();
 		trap_flag();
 	}
 	guest_end();

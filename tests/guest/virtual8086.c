@@ -16,6 +16,7 @@ V86(pops, "pushw $0\n pops_at: popf\n int3");
 V86(pushes32, "pushes32_at: pushfl\n int3");
 V86(software, "software_at: int $0x42\n int3");
 V86(iret, "pushw $0x3202\n pushw %cs\n pushw $0x4000 + 1f - iret\n iret_at: iret\n 1: int3");
+V86(iret_first, "mov $0xffff, %sp\n iret_first_at: iret\n int3"); /* IOPL before the stack */
 V86(breakpoint, "breakpoint_at: int3");
 V86(overflow, "mov $0x7f, %al\n inc %al\n overflow_at: into\n int3");
 V86(halts, "halts_at: hlt\n int3");
@@ -44,22 +45,22 @@ static void instructions(void)
 		unsigned length; /* from NAME_at to the EIP that is reported */
 	} cases[] = {
 #define CASE(name, ...) {name, name##_at, 48, __VA_ARGS__}
-		CASE(clears, false, 13, 0),    CASE(clears, true, 3, 2),
-		CASE(sets, false, 13, 0),      CASE(sets, true, 3, 2),
-		CASE(pushes, false, 13, 0),    CASE(pushes, true, 3, 2),
-		CASE(pushes32, false, 13, 0),  CASE(pushes32, true, 3, 3),
-		CASE(pops, false, 13, 0),      CASE(pops, true, 3, 2),
-		CASE(software, false, 13, 0),  CASE(software, true, 0x42, 2),
-		CASE(iret, false, 13, 0),      CASE(iret, true, 3, 2),
-		CASE(breakpoint, false, 3, 1), CASE(breakpoint, true, 3, 1),
-		CASE(overflow, false, 4, 1),   CASE(overflow, true, 4, 1),
-		CASE(halts, true, 13, 0),      CASE(control, true, 13, 0),
-		CASE(status, false, 3, 4),     CASE(tables, true, 13, 0),
-		CASE(clear_ts, true, 13, 0),   CASE(local, true, 6, 0),
-		CASE(load_local, true, 6, 0),  CASE(verify, true, 6, 0),
-		CASE(access, true, 6, 0),      CASE(adjust, true, 6, 0),
-		CASE(divide, true, 0, 0),      CASE(undefined, true, 6, 0),
-		CASE(in, true, 13, 0), /* IOPL does not matter */
+		CASE(clears, false, 13, 0),     CASE(clears, true, 3, 2),
+		CASE(sets, false, 13, 0),       CASE(sets, true, 3, 2),
+		CASE(pushes, false, 13, 0),     CASE(pushes, true, 3, 2),
+		CASE(pushes32, false, 13, 0),   CASE(pushes32, true, 3, 3),
+		CASE(pops, false, 13, 0),       CASE(pops, true, 3, 2),
+		CASE(software, false, 13, 0),   CASE(software, true, 0x42, 2),
+		CASE(iret, false, 13, 0),       CASE(iret, true, 3, 2),
+		CASE(iret_first, false, 13, 0), CASE(breakpoint, false, 3, 1),
+		CASE(breakpoint, true, 3, 1),   CASE(overflow, false, 4, 1),
+		CASE(overflow, true, 4, 1),     CASE(halts, true, 13, 0),
+		CASE(control, true, 13, 0),     CASE(status, false, 3, 4),
+		CASE(tables, true, 13, 0),      CASE(clear_ts, true, 13, 0),
+		CASE(local, true, 6, 0),        CASE(load_local, true, 6, 0),
+		CASE(verify, true, 6, 0),       CASE(access, true, 6, 0),
+		CASE(adjust, true, 6, 0),       CASE(divide, true, 0, 0),
+		CASE(undefined, true, 6, 0),    CASE(in, true, 13, 0), /* IOPL does not matter */
 		CASE(out_wide, true, 13, 0),
 	};
 

@@ -375,12 +375,15 @@ static void iret_protected(struct engine_vcpu *cpu, unsigned size)
 /* Of real mode, and of virtual-8086 mode with IOPL 3. */
 static void iret_real(struct engine_vcpu *cpu, unsigned size)
 {
-	uint64_t rip = stack_peek(cpu, 0, size), flags = stack_peek(cpu, 2 * size, size);
-	uint16_t cs = (uint16_t)stack_peek(cpu, size, size);
 	bool v86 = cpu->rflags & RFLAGS_VM;
+	uint64_t rip, flags;
+	uint16_t cs;
 
 	if (v86 && (cpu->rflags & RFLAGS_IOPL) != RFLAGS_IOPL)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
+	rip = stack_peek(cpu, 0, size);
+	cs = (uint16_t)stack_peek(cpu, size, size);
+	flags = stack_peek(cpu, 2 * size, size);
 	if (rip > cpu->segment[CPU_CS].limit)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
 	stack_adjust(cpu, 3 * (int64_t)size);
@@ -391,11 +394,12 @@ static void iret_real(struct engine_vcpu *cpu, unsigned size)
 
 static void iret_nested(struct engine_vcpu *cpu)
 {
-	uint16_t back = (uint16_t)system_read(cpu, cpu->tr.base, 2);
 	struct descriptor tss;
+	uint16_t back;
 
 	if (cpu->long_mode)
 		cpu_fault(cpu, EXCEPTION_GP, 0);
+	back = (uint16_t)system_read(cpu, cpu->tr.base, 2);
 	if (back & SELECTOR_LDT)
 		cpu_fault(cpu, EXCEPTION_TS, back & ~SELECTOR_RPL);
 	descriptor_read(cpu, back, false, EXCEPTION_TS, &tss);

@@ -17,6 +17,8 @@
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
 
+#define ERROR_EXTERNAL 1
+
 static insn_handler *const handlers[INSN_IDS] = {
 	[INSN_NATIVE] = do_native,
 	[INSN_X87] = do_native,
@@ -402,6 +404,19 @@ static bool is_double(unsigned first, unsigned second)
 	return is_contributory(first) && is_contributory(second);
 }
 
+/*
+ * An error code of a fault on the way says if what was delivered came from outside: AMD64 vol. 2,
+ * 8.4.1. Intel counts exceptions as external to the program, too.
+ */
+static int32_t error_of(const struct fault *fault, enum interrupt_kind delivered)
+{
+	bool selector = fault->vector >= EXCEPTION_TS && fault->vector <= EXCEPTION_GP;
+
+	if (delivered != INTERRUPT_HARDWARE || !selector || fault->error == NO_ERROR_CODE)
+		return fault->error;
+	return fault->error | ERROR_EXTERNAL;
+}
+
 /* Traps come behind their instruction, faults before it: those set RF in the flags they push. */
 static bool is_trap(unsigned vector)
 {
@@ -426,7 +441,7 @@ bool interp_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_kin
 			e = 0;
 		} else {
 			v = cpu->fault.vector;
-			e = cpu->fault.error;
+			e = error_of(&cpu->fault, k);
 			if (v == EXCEPTION_PF)
 				cpu->cr2 = cpu->fault.address;
 		}

@@ -6,8 +6,7 @@
 #include "vmm/bt/operand.h"
 #include "vmm/bt/segment.h"
 
-#define ERROR_EXTERNAL 1u
-#define ERROR_IDT      2u
+#define ERROR_IDT 2u
 
 struct gate {
 	uint16_t selector;
@@ -19,7 +18,7 @@ struct gate {
 struct delivery {
 	struct engine_vcpu *cpu;
 	unsigned vector;
-	bool software, external;
+	bool software;
 	int32_t error;   /* to push, or NO_ERROR_CODE */
 	uint64_t back;   /* where the handler returns to */
 	uint64_t flags;  /* to push */
@@ -30,12 +29,7 @@ struct delivery {
 
 static int32_t idt_error(const struct delivery *d)
 {
-	return (int32_t)(d->vector * 8 + ERROR_IDT + (d->external ? ERROR_EXTERNAL : 0));
-}
-
-static int32_t selector_error(const struct delivery *d, uint16_t selector)
-{
-	return (int32_t)((selector & ~SELECTOR_RPL) + (d->external ? ERROR_EXTERNAL : 0));
+	return (int32_t)(d->vector * 8 + ERROR_IDT);
 }
 
 static struct gate gate_read(struct delivery *d)
@@ -83,10 +77,10 @@ static void gate_check(struct delivery *d, const struct gate *g)
 static void target_read(struct delivery *d, const struct gate *g, struct descriptor *code)
 {
 	struct engine_vcpu *cpu = d->cpu;
-	int32_t error = selector_error(d, g->selector);
+	int32_t error = g->selector & ~SELECTOR_RPL;
 
 	if (is_null(g->selector))
-		cpu_fault(cpu, EXCEPTION_GP, d->external ? ERROR_EXTERNAL : 0);
+		cpu_fault(cpu, EXCEPTION_GP, 0);
 	if (!descriptor_find(cpu, g->selector, false, code))
 		cpu_fault(cpu, EXCEPTION_GP, error);
 	if (!code->segment.s || !(code->segment.type & TYPE_IS_CODE) ||
@@ -161,14 +155,14 @@ static void deliver_32(struct delivery *d, const struct gate *g, struct descript
 
 	d->size = g->type == TYPE_INTERRUPT16 || g->type == TYPE_TRAP16 ? 2 : 4;
 	if (v86 && (!inner || cpl != 0))
-		cpu_fault(cpu, EXCEPTION_GP, selector_error(d, g->selector));
+		cpu_fault(cpu, EXCEPTION_GP, g->selector & ~SELECTOR_RPL);
 	if (inner)
 		stack_switch(d, cpl);
 	if (v86)
 		push_v86(d);
 	push_frame(d, inner);
 	if (g->offset > code->segment.limit)
-		cpu_fault(cpu, EXCEPTION_GP, d->external ? ERROR_EXTERNAL : 0);
+		cpu_fault(cpu, EXCEPTION_GP, 0);
 	segment_load_code(cpu, g->selector, cpl, code);
 }
 
@@ -241,8 +235,6 @@ void interrupt_deliver(struct engine_vcpu *cpu, unsigned vector, enum interrupt_
 		.cpu = cpu,
 		.vector = vector,
 		.software = kind == INTERRUPT_SOFTWARE,
-		/* AMD64 vol. 2, 8.4.1. Intel counts exceptions as external to the program. */
-		.external = kind == INTERRUPT_HARDWARE,
 		.error = error,
 		.back = back,
 		.flags = cpu->rflags,

@@ -45,6 +45,9 @@ bool descriptor_find(struct engine_vcpu *cpu, uint16_t selector, bool wide, stru
 		if (offset + 15 > limit)
 			return false;
 		out->high = system_read(cpu, out->linear + 8, 8);
+		/* So that nobody takes the second half for a descriptor (AMD64 vol. 2, 4.8.3). */
+		if (out->high >> 40 & 31)
+			return false;
 	}
 	return true;
 }

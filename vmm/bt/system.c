@@ -453,7 +453,8 @@ void port_check(struct engine_vcpu *cpu, uint16_t port, unsigned size)
 
 	if (!(cpu->cr0 & CR0_PE) || (!is_v86(cpu) && cpu->cpl <= iopl(cpu)))
 		return;
-	gp_if(cpu, cpu->tr.unusable || cpu->tr.limit < 103);
+	/* A TSS of 16 bits has no map. */
+	gp_if(cpu, cpu->tr.unusable || cpu->tr.limit < 103 || cpu->tr.type < TYPE_TSS32);
 	map = system_read(cpu, cpu->tr.base + 102, 2) + port / 8;
 	gp_if(cpu, map + 1 > cpu->tr.limit);
 	bits = system_read(cpu, cpu->tr.base + map, 2) >> port % 8;

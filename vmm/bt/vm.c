@@ -88,9 +88,9 @@ static void on_deliver(void *arg, const struct apic_message *message)
 
 static void bt_irq_set(struct engine_vm *vm, unsigned gsi, bool level)
 {
+	/* As engine kvm routes it and as the MADT says, which has no override for the timer. */
 	i8259_set(vm->pic, gsi, level);
-	/* Input 2 of the I/O APIC is the timer's, which is line 0 of the 8259s; 0 is theirs. */
-	ioapic_set(vm->ioapic, gsi == 0 ? 2 : gsi, level);
+	ioapic_set(vm->ioapic, gsi, level);
 }
 
 static void on_pit(void *arg, bool level)
