@@ -260,7 +260,7 @@ static int bt_dirty_start(struct engine_vm *vm, struct error *err)
 {
 	for (unsigned i = 0; i < vm->config.memory->count; i++) {
 		if (!vm->dirty_bits[i])
-			vm->dirty_bits[i] = calloc(dirty_words(vm, i), sizeof(uint64_t));
+			vm->dirty_bits[i] = calloc(dirty_words(vm, i), sizeof(_Atomic uint64_t));
 		if (!vm->dirty_bits[i]) {
 			bt_dirty_stop(vm);
 			return error_set(err, -ENOMEM, NULL, "dirty pages: out of memory");
