@@ -416,6 +416,11 @@ struct bt_guest *bt_guest_create(void)
 	FUZZ_CHECK(bus_add(g->mmio, BT_GUEST_LOW, 0x800, &device_ops, g->device) == 0);
 	FUZZ_CHECK(ops->vcpu_state_get(g->cpu, &g->first, &err) == 0);
 	FUZZ_CHECK(ops->chips_state_get(g->vm, &g->chips, &err) == 0);
+	/* The clock's MSRs are 0: their structures are not at address 0. */
+	memset(g->memory.range[0].host, 0, BT_GUEST_LOW);
+	FUZZ_CHECK(ops->vcpu_state_set(g->cpu, &g->first, &err) == 0);
+	for (unsigned i = 0; i < 64; i++)
+		FUZZ_CHECK(g->memory.range[0].host[i] == 0);
 	return g;
 }
 

@@ -106,6 +106,9 @@ int kvmclock_msr_write(struct engine_vcpu *cpu, uint32_t index, uint64_t value)
 	if (!is_ours(cpu, index))
 		return -EINVAL;
 	cpu->clock_msr[is_wall(index) ? 0 : 1] = value;
+	/* No place: so says a state from before the guest named one. */
+	if (value == 0)
+		return 0;
 	if (is_wall(index))
 		wall_write(cpu, value);
 	else if (value & TIME_ENABLED)
