@@ -823,8 +823,9 @@ static bool same(const struct result *a, const struct result *b)
 	if (a->vector != b->vector || a->rip != b->rip || (a->rflags ^ b->rflags) & FLAGS_SEEN ||
 	    memcmp(a->gpr, b->gpr, sizeof(a->gpr)) != 0)
 		return false;
+	/* With addresses of 32 bits the other end may be behind the 4 GiB. */
 	if (is_image_fault(a))
-		return a->address - b->address + 4096 < 8192;
+		return (uint32_t)(a->address - b->address) + 4096u < 8192;
 	if (a->vector == EXCEPTION_PF) {
 		/* In the upper half, and right below it, there is the host's kernel. */
 		int host = a->address >= 0x7ffffffff000 ? (int)FAULT_PRESENT : 0;
