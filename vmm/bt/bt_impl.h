@@ -17,6 +17,8 @@
 #include "vmm/bt/decode.h"
 #include "vmm/bt/insn_id.h"
 #include "vmm/bt/mmu.h"
+#include "vmm/bt/vm_impl.h"
+#include "vmm/bt/world.h"
 #include "vmm/bt/x86.h"
 #include "vmm/core/engine.h"
 
@@ -130,34 +132,10 @@ struct engine_vcpu {
 	pthread_cond_t wait_changed; /* attention was set; on CLOCK_MONOTONIC */
 	uint64_t clock_msr[2];       /* kvmclock.c: wall clock, system time */
 	_Atomic uint64_t instructions;
-};
 
-#define DOORBELLS_MAX 1024u
-
-struct engine_vm {
-	struct vm_config config;
-	struct engine_vcpu *vcpu[ENGINE_VCPUS_MAX];
-	struct apic_bus *apics;
-	struct ioapic *ioapic;
-	struct i8259 *pic;
-	struct i8254 *pit;
-	uint32_t tsc_khz;
-	uint64_t clock_origin_ns; /* CLOCK_MONOTONIC at which the paravirtual clock was 0 */
-
-	/* irq.c: eventfds that become messages, on a thread of their own. */
-	int epoll_fd, stop_fd;
-	pthread_t irq_thread;
-	bool irq_started;
-	pthread_mutex_t line_lock; /* guards the list; held while a message is sent */
-	struct msi_line *lines;
-
-	pthread_rwlock_t doorbell_lock; /* guards the two below */
-	unsigned doorbell_count;
-	struct doorbell doorbell[DOORBELLS_MAX];
-
-	/* Pages written, a bit each, by range; NULL while nobody asks. */
-	_Atomic(_Atomic uint64_t *) dirty[MEMORY_RANGES_MAX];
-	_Atomic uint64_t *dirty_bits[MEMORY_RANGES_MAX]; /* where they are, once there were any */
+	struct world world;        /* of translated code */
+	_Atomic bool in_guest;     /* its soft TLBs may be in use */
+	_Atomic bool code_changed; /* blocks are invalid that it may know */
 };
 
 /* cpu.c. Leave the instruction by an exception. `error`: its code, or NO_ERROR_CODE. */

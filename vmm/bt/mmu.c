@@ -288,6 +288,7 @@ void tlb_flush(struct engine_vcpu *cpu, bool global)
 {
 	struct tlb *tlb = &cpu->tlb;
 
+	world_flush(cpu, global);
 	if (!global && tlb->context && tlb->context < TLB_CONTEXT) {
 		tlb->context++;
 		return;
@@ -309,6 +310,7 @@ void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 		tlb_flush(cpu, true);
 		return;
 	}
+	world_invalidate(cpu, address);
 	for (unsigned mode = 0; mode < TLB_MODES; mode++)
 		for (unsigned access = 0; access < TLB_ACCESSES; access++) {
 			struct tlb_entry *e = tlb_slot(cpu, address, access, mode);
@@ -505,6 +507,18 @@ uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
 	if (host && cpu->checks & CHECK_DATA)
 		debug_data(cpu, address, size, access == TLB_WRITE);
 	return host ? host + (address & PAGE_MASK) : NULL;
+}
+
+uint8_t *linear_page(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
+		     bool *global)
+{
+	struct tlb_entry *entry = tlb_slot(cpu, address, access, cpu->tlb_mode);
+	uint64_t gpa;
+
+	if (!page_host(cpu, address, access, cpu->tlb_mode, &gpa) || !tlb_hit(cpu, entry, address))
+		return NULL;
+	*global = (entry->tag & TLB_CONTEXT) == TLB_GLOBAL;
+	return entry->host;
 }
 
 const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa)

@@ -50,6 +50,12 @@ void linear_probe_write(struct engine_vcpu *cpu, uint64_t address, unsigned size
  */
 uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
 		     enum tlb_access access);
+/*
+ * The host's page of `address`, for a soft TLB: NULL if it is no memory, or must not be kept in
+ * one. *global: the translation holds in all address spaces.
+ */
+uint8_t *linear_page(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
+		     bool *global);
 /* The page of code at `address`: its host address and its guest-physical one. NULL: no memory. */
 const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa);
 

@@ -245,7 +245,7 @@ static bool run_batch(struct engine_vcpu *cpu)
 {
 	bool alive = true;
 
-	if (!interp_run(cpu, BATCH))
+	if (!(cpu->vm->code ? world_run(cpu) : interp_run(cpu, BATCH)))
 		alive = interp_deliver_fault(cpu);
 	/* A load of SS keeps its own breakpoint, too, for behind the next instruction. */
 	if (cpu->debug_pending && cpu->shadow == CPU_SHADOW_MOV_SS) {
@@ -277,6 +277,8 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 {
 	(void)err;
 	signals_unblock();
+	if (cpu->vm->code)
+		world_thread(cpu);
 	for (;;) {
 		atomic_store(&cpu->attention, false);
 		if (atomic_exchange(&cpu->kicked, false))
@@ -322,6 +324,8 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 	pthread_condattr_destroy(&attributes);
 	config.arg = cpu;
 	ret = native_create(&cpu->native);
+	if (ret == 0 && vm->code)
+		ret = world_create(cpu);
 	if (ret == 0)
 		ret = lapic_create(vm->apics, &config, &cpu->lapic);
 	if (ret) {
@@ -342,6 +346,7 @@ void bt_vcpu_destroy(struct engine_vcpu *cpu)
 		return;
 	lapic_destroy(cpu->lapic);
 	native_destroy(cpu->native);
+	world_destroy(cpu);
 	pthread_cond_destroy(&cpu->wait_changed);
 	pthread_mutex_destroy(&cpu->wait_lock);
 	free(cpu);

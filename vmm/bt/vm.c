@@ -14,6 +14,7 @@
 #include "vmm/bt/bt.h"
 #include "vmm/bt/native.h"
 #include "vmm/bt/state.h"
+#include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
 
 #define CALIBRATION_NS 10000000ull
@@ -134,6 +135,9 @@ static void bt_vm_destroy(struct engine_vm *vm)
 	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
 		bt_vcpu_destroy(vm->vcpu[i]);
 	apic_bus_destroy(vm->apics);
+	vm->config.memory->writing = NULL;
+	code_cache_destroy(vm->code);
+	pthread_rwlock_destroy(&vm->in_code);
 	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
 		free((void *)vm->dirty_bits[i]);
 	pthread_rwlock_destroy(&vm->doorbell_lock);
@@ -155,9 +159,17 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	vm->tsc_khz = tsc_rate();
 	vm->clock_origin_ns = clock_monotonic_ns();
 	faults_catch();
+	pthread_rwlock_init(&vm->in_code, NULL);
 	ret = chips_create(vm);
 	if (ret == 0)
 		ret = bt_irq_start(vm);
+	if (ret == 0 && config->translate)
+		ret = code_cache_create(config->memory, &vm->code);
+	if (ret == 0 && vm->code) {
+		translate_world(vm->code, &vm->world_code);
+		config->memory->writing_arg = vm;
+		config->memory->writing = world_memory_writing;
+	}
 	if (ret) {
 		bt_vm_destroy(vm);
 		return error_set(err, ret, NULL, "engine bt: %s", error_name(ret));
@@ -240,7 +252,7 @@ static uint64_t dirty_words(const struct engine_vm *vm, unsigned range)
 	return (vm->config.memory->range[range].size / MEMORY_PAGE_SIZE + 63) / 64;
 }
 
-static void all_flush(struct engine_vm *vm)
+void bt_flush_all(struct engine_vm *vm)
 {
 	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
 		if (vm->vcpu[i]) {
@@ -269,7 +281,7 @@ static int bt_dirty_start(struct engine_vm *vm, struct error *err)
 			atomic_store(&vm->dirty_bits[i][k], 0);
 		atomic_store(&vm->dirty[i], vm->dirty_bits[i]);
 	}
-	all_flush(vm);
+	bt_flush_all(vm);
 	return 0;
 }
 
@@ -281,7 +293,7 @@ static int bt_dirty_fetch(struct engine_vm *vm, unsigned range, uint64_t *bits, 
 		return error_set(err, -EINVAL, NULL, "dirty pages: they are not tracked");
 	for (uint64_t i = 0; i < dirty_words(vm, range); i++)
 		bits[i] |= atomic_exchange(&dirty[i], 0);
-	all_flush(vm);
+	bt_flush_all(vm);
 	return 0;
 }
 

@@ -32,6 +32,7 @@ struct options {
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
+	bool translate;
 	bool paravirtual;
 	bool detach;
 	bool force;

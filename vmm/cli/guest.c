@@ -437,6 +437,7 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 		.model = cpu_model_find(o->cpu),
 		.paravirtual = o->paravirtual,
 		.vcpus = o->cpus,
+		.translate = o->translate,
 		.memory = o->memory,
 		.kernel = g->plan->kernel,
 		.initrd = g->plan->initrd,

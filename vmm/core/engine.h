@@ -31,6 +31,7 @@ struct vm_config {
 	struct bus *pio;             /* outlive the VM; accessed on vCPU threads */
 	struct bus *mmio;
 	unsigned vcpus; /* 1 to ENGINE_VCPUS_MAX */
+	bool translate; /* bt: translate code, else interpret it. No matter to others. */
 };
 
 /* Why vcpu_run came back. */

@@ -100,6 +100,8 @@ int memory_clear(struct guest_memory *memory, struct error *err)
 			ret = -errno;
 	if (ret)
 		return error_set(err, ret, NULL, "clear guest memory: %s", error_name(ret));
+	for (unsigned i = 0; i < memory->count && memory->writing; i++)
+		memory->writing(memory->writing_arg, memory->range[i].base, memory->range[i].size);
 	return 0;
 }
 
@@ -139,6 +141,8 @@ void *memory_at_write(struct guest_memory *memory, uint64_t gpa, uint64_t length
 		return NULL;
 	if (memory->tracking && length)
 		range_mark(range, gpa - range->base, length);
+	if (memory->writing && length)
+		memory->writing(memory->writing_arg, gpa, length);
 	return range->host + (gpa - range->base);
 }
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* Translated blocks. See code_cache.h. */
+#include "vmm/bt/code_cache.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vmm/base/bytes.h"
+
+#define CACHE_SIZE (64u << 20)
+#define BLOCKS_MAX (1u << 18)
+#define HASH_SIZE  (1u << 16)
+
+static int memory_map(struct code_cache *c)
+{
+	int fd = memfd_create("lodge-code", MFD_CLOEXEC), ret = 0;
+
+	c->write = c->execute = MAP_FAILED;
+	if (fd < 0 || ftruncate(fd, (off_t)c->size) < 0) {
+		ret = -errno;
+	} else {
+		c->write = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		c->execute = mmap(NULL, c->size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+		if (c->write == MAP_FAILED || c->execute == MAP_FAILED)
+			ret = -errno;
+	}
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+int code_cache_create(const struct guest_memory *memory, struct code_cache **out)
+{
+	struct code_cache *c = calloc(1, sizeof(*c));
+	const struct memory_range *last = &memory->range[memory->count - 1];
+	int ret;
+
+	if (!c)
+		return -ENOMEM;
+	pthread_mutex_init(&c->lock, NULL);
+	c->size = CACHE_SIZE;
+	c->block_max = BLOCKS_MAX;
+	c->page_count = (last->base + last->size) / MEMORY_PAGE_SIZE;
+	ret = memory_map(c);
+	c->blocks = calloc(c->block_max, sizeof(*c->blocks));
+	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
+	c->pages = calloc(c->page_count, sizeof(struct block *));
+	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
+	if (ret == 0 && (!c->blocks || !c->hash || !c->pages || !c->is_code))
+		ret = -ENOMEM;
+	if (ret) {
+		code_cache_destroy(c);
+		return ret;
+	}
+	*out = c;
+	return 0;
+}
+
+void code_cache_destroy(struct code_cache *c)
+{
+	if (!c)
+		return;
+	if (c->write != MAP_FAILED)
+		munmap(c->write, c->size);
+	if (c->execute != MAP_FAILED)
+		munmap(c->execute, c->size);
+	free(c->blocks);
+	free(c->hash);
+	free(c->pages);
+	free(c->is_code);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+uint8_t *code_cache_executed(const struct code_cache *c, uint8_t *at)
+{
+	return c->execute + (at - c->write);
+}
+
+bool code_cache_is_code(const struct code_cache *c, uint64_t gpa)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+
+	return page < c->page_count &&
+	       atomic_load_explicit(&c->is_code[page / 64], memory_order_acquire) >> page % 64 & 1;
+}
+
+void code_cache_claim(struct code_cache *c, uint64_t gpa)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+
+	if (page < c->page_count)
+		atomic_fetch_or(&c->is_code[page / 64], 1ull << page % 64);
+}
+
+static struct block **bucket(struct code_cache *c, uint64_t gpa, uint64_t rip)
+{
+	uint64_t key = (gpa ^ rip >> 12 ^ rip << 7) * 0x9e3779b97f4a7c15ull;
+
+	return &c->hash[key >> 48 & (HASH_SIZE - 1)];
+}
+
+struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip)
+{
+	struct block *b = *bucket(c, gpa, rip);
+
+	while (b && (b->gpa != gpa || b->rip != rip))
+		b = b->hash_next;
+	return b;
+}
+
+uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
+{
+	if (c->used + bytes > c->size || c->block_count == c->block_max)
+		return NULL;
+	return c->write + c->used;
+}
+
+struct block *code_cache_add(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned length,
+			     uint8_t *room, const uint8_t *end)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+	struct block **in = bucket(c, gpa, rip), *b;
+
+	if (c->block_count == c->block_max || page >= c->page_count)
+		return NULL;
+	b = &c->blocks[c->block_count++];
+	*b = (struct block){.gpa = gpa,
+			    .rip = rip,
+			    .length = length,
+			    .code = code_cache_executed(c, room),
+			    .hash_next = *in,
+			    .page_next = c->pages[page]};
+	*in = b;
+	c->pages[page] = b;
+	c->used = (size_t)(end - c->write + 15) & ~(size_t)15;
+	c->translated++;
+	return b;
+}
+
+/* In one store: others may be running it. */
+static void jump_set(const struct block_link *link, const uint8_t *target)
+{
+	uint32_t distance = (uint32_t)(target - (link->displacement + 4));
+
+	__atomic_store_n((uint32_t *)(void *)link->displacement, distance, __ATOMIC_RELEASE);
+}
+
+void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to)
+{
+	if (link->to || to->dead)
+		return;
+	link->to = to;
+	link->next = to->incoming;
+	to->incoming = link;
+	jump_set(link, c->write + (to->code - c->execute));
+}
+
+static void unlink_incoming(struct block *b)
+{
+	for (struct block_link *link = b->incoming; link; link = link->next) {
+		link->to = NULL;
+		jump_set(link, link->stub);
+	}
+	b->incoming = NULL;
+}
+
+static void hash_remove(struct code_cache *c, struct block *b)
+{
+	struct block **at = bucket(c, b->gpa, b->rip);
+
+	while (*at != b)
+		at = &(*at)->hash_next;
+	*at = b->hash_next;
+}
+
+/* Its own links stay in the lists of where they lead: that block may unlink them, to no effect. */
+void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+
+	if (page >= c->page_count)
+		return;
+	for (struct block *b = c->pages[page]; b; b = b->page_next) {
+		unlink_incoming(b);
+		hash_remove(c, b);
+		b->dead = true;
+	}
+	c->pages[page] = NULL;
+	atomic_fetch_and(&c->is_code[page / 64], ~(1ull << page % 64));
+}
+
+void code_cache_empty(struct code_cache *c)
+{
+	for (unsigned i = 0; i < c->block_count; i++) {
+		uint64_t page = c->blocks[i].gpa / MEMORY_PAGE_SIZE;
+
+		c->pages[page] = NULL;
+		atomic_fetch_and(&c->is_code[page / 64], ~(1ull << page % 64));
+	}
+	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
+	c->block_count = 0;
+	c->used = c->kept;
+	c->emptied++;
+}

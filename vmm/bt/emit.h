@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Writing host code: a buffer, the few instructions that the translator's glue is made of, and a
+ * guest's instruction written anew with other registers and another memory operand. Glue leaves
+ * flags alone. What does not fit sets `full`, and nothing is written any more.
+ */
+#ifndef VMM_BT_EMIT_H
+#define VMM_BT_EMIT_H
+
+#include "vmm/bt/decode.h"
+
+struct emit {
+	uint8_t *at, *end; /* where the code is written */
+	bool full;
+};
+
+/* A memory operand of the host's: [base + index * scale + displacement]. */
+struct emit_memory {
+	uint8_t base, index; /* a GPR, or INSN_NO_REGISTER */
+	uint8_t scale;       /* 1, 2, 4, 8 */
+	bool state;          /* GS: in struct engine_vcpu, by its offset */
+	int32_t displacement;
+};
+
+/* A field of the vCPU. */
+static inline struct emit_memory emit_field(size_t offset)
+{
+	return (struct emit_memory){.base = INSN_NO_REGISTER,
+				    .index = INSN_NO_REGISTER,
+				    .scale = 1,
+				    .state = true,
+				    .displacement = (int32_t)offset};
+}
+
+static inline struct emit_memory emit_at(unsigned base, int32_t displacement)
+{
+	return (struct emit_memory){.base = (uint8_t)base,
+				    .index = INSN_NO_REGISTER,
+				    .scale = 1,
+				    .displacement = displacement};
+}
+
+void emit_byte(struct emit *e, unsigned byte);
+void emit_number(struct emit *e, uint64_t value, unsigned bytes);
+
+/* MOV; sizes in bytes. 4 bytes clear the upper half of a register; loads of 1 and 2 do, too. */
+void emit_load(struct emit *e, unsigned reg, struct emit_memory from, unsigned size);
+void emit_store(struct emit *e, struct emit_memory to, unsigned reg, unsigned size);
+void emit_move(struct emit *e, unsigned to, unsigned from);
+void emit_constant(struct emit *e, unsigned reg, uint64_t value);
+/* A 64-bit field; the value is sign-extended. */
+void emit_store_constant(struct emit *e, struct emit_memory to, int32_t value);
+void emit_lea(struct emit *e, unsigned reg, struct emit_memory m, unsigned size);
+/* RORX of 32 bits; MOVZX of 16 bits; PEXT by a mask in memory. */
+void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count);
+void emit_extend_16(struct emit *e, unsigned to, unsigned from);
+void emit_extract(struct emit *e, unsigned to, unsigned from, struct emit_memory mask);
+
+/*
+ * Jumps. JRCXZ over what follows: emit_skip_end says where that ends, 127 bytes on at most. A jump
+ * to code returns where its displacement is: 4 bytes, aligned, relative to their end.
+ */
+uint8_t *emit_skip_if_zero(struct emit *e);
+void emit_skip_end(struct emit *e, uint8_t *skip);
+uint8_t *emit_jump(struct emit *e);
+uint8_t *emit_jump_if(struct emit *e, unsigned condition);
+void emit_jump_memory(struct emit *e, struct emit_memory target);
+
+/* A guest's instruction with some of its parts replaced. */
+struct emit_change {
+	bool memory; /* rm is memory: `m`; else it is the register `rm` */
+	struct emit_memory m;
+	uint8_t rm, reg, vvvv; /* GPRs of the host; INSN_NO_REGISTER: as it was */
+};
+
+/*
+ * `raw`: its bytes. False: it cannot be written so (AH to DH beside a register that needs REX), and
+ * nothing was.
+ */
+bool emit_insn(struct emit *e, const struct insn *insn, const uint8_t *raw,
+	       const struct emit_change *change);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the translator share: a block under way. */
+#ifndef VMM_BT_LOWER_H
+#define VMM_BT_LOWER_H
+
+#include "vmm/bt/opcode.h"
+#include "vmm/bt/translate.h"
+
+/* The glue's registers, and the guest's RCX. */
+#define REG_C   CPU_RCX
+#define REG_T   CPU_R15
+#define REG_H   CPU_R11
+#define REG_RCX CPU_R14
+
+#define BLOCK_INSNS 64u
+
+/* An access's way out of line. */
+struct cold_fill {
+	uint8_t *jump;  /* the displacement that leads there */
+	uint8_t *retry; /* where the access begins anew */
+	uint64_t rip;
+	const struct insn *insn; /* its memory operand; NULL: the stack at `m` */
+	struct emit_memory m;
+	unsigned what;
+};
+
+struct lowering {
+	struct emit e;
+	struct code_cache *cache;
+	const struct world_code *world;
+	uint64_t rip, next_rip; /* of the instruction */
+	uint64_t first;         /* of the block */
+	const uint8_t *raw;     /* its bytes */
+	const struct insn *insn;
+	struct insn insns[BLOCK_INSNS]; /* they outlive their lowering, for the cold part */
+	unsigned fill_count;
+	struct cold_fill fill[2 * BLOCK_INSNS];
+	struct {
+		uint8_t *jump;
+		uint64_t rip;
+	} link[BLOCK_LINKS];
+	unsigned link_count;
+	bool ended; /* the last instruction does not go on to the next */
+};
+
+/* Is it one of those that stay in memory? */
+static inline bool is_homed(unsigned reg)
+{
+	return reg == CPU_R11 || reg == CPU_R14 || reg == CPU_R15;
+}
+
+/* Where a guest's register is that is not. */
+static inline unsigned host_of(unsigned reg)
+{
+	return reg == CPU_RCX ? REG_RCX : reg;
+}
+
+static inline struct emit_memory home_of(unsigned reg)
+{
+	return emit_field(offsetof(struct engine_vcpu, gpr) + 8ul * reg);
+}
+
+/* A guest's register's value in `scratch`, or where it is: which of both it is. */
+unsigned lower_get(struct lowering *l, unsigned reg, unsigned scratch);
+void lower_set(struct lowering *l, unsigned reg, unsigned from);
+
+/*
+ * lower_memory.c. The host's address of the instruction's memory operand; then C is free, and T if
+ * the result does not name it.
+ */
+struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write);
+/* Of `size` bytes at base + displacement, a register that is in the host's. */
+struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displacement,
+			       unsigned size, bool write);
+/* The linear address of the instruction's memory operand, in T; C is used. */
+void lower_address(struct lowering *l, const struct insn *insn, uint64_t next_rip);
+void lower_cold_fills(struct lowering *l);
+
+/* lower_integer.c, lower_control.c: false: not one that is translated, and nothing was written. */
+bool lower_integer(struct lowering *l);
+bool lower_control(struct lowering *l);
+
+/* lower_control.c: on to an address that is known, or that is in T. */
+void lower_goto(struct lowering *l, uint64_t rip);
+void lower_goto_t(struct lowering *l);
+/* Leave by one of world_code's. */
+void lower_leave(struct lowering *l, const uint8_t *to);
+
+#endif

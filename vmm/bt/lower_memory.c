@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A guest's access to memory: its linear address through the soft TLB (world.h) to the host's.
+ *
+ * The index comes from the access's first byte and what is compared from its last, so that one that
+ * crosses a page is a miss. Nothing here touches flags. A miss goes out of line, to be filled and
+ * tried again; where that cannot be (a device, a page of code, two pages), the interpreter has the
+ * instruction.
+ */
+#include "vmm/bt/decode_impl.h"
+#include "vmm/bt/lower.h"
+
+#define FIELD(name) emit_field(offsetof(struct engine_vcpu, name))
+
+unsigned lower_get(struct lowering *l, unsigned reg, unsigned scratch)
+{
+	if (!is_homed(reg))
+		return host_of(reg);
+	emit_load(&l->e, scratch, home_of(reg), 8);
+	return scratch;
+}
+
+void lower_set(struct lowering *l, unsigned reg, unsigned from)
+{
+	if (is_homed(reg))
+		emit_store(&l->e, home_of(reg), from, 8);
+	else if (host_of(reg) != from)
+		emit_move(&l->e, host_of(reg), from);
+}
+
+void lower_address(struct lowering *l, const struct insn *insn, uint64_t next_rip)
+{
+	const struct insn_memory *m = &insn->memory;
+	unsigned size = insn->address_size;
+	struct emit_memory a = {
+		.base = INSN_NO_REGISTER, .index = INSN_NO_REGISTER, .scale = m->scale};
+	bool far = m->displacement != (int32_t)m->displacement;
+
+	if (m->base == INSN_RIP || (m->base == INSN_NO_REGISTER && m->index == INSN_NO_REGISTER)) {
+		uint64_t at = (uint64_t)m->displacement + (m->base == INSN_RIP ? next_rip : 0);
+
+		emit_constant(&l->e, REG_T, size == 4 ? (uint32_t)at : at);
+	} else {
+		if (m->base != INSN_NO_REGISTER)
+			a.base = (uint8_t)lower_get(l, m->base, REG_T);
+		if (m->index != INSN_NO_REGISTER)
+			a.index = (uint8_t)lower_get(l, m->index, REG_C);
+		a.displacement = far ? 0 : (int32_t)m->displacement;
+		emit_lea(&l->e, REG_T, a, size);
+	}
+	if (m->segment >= CPU_FS) {
+		emit_load(&l->e, REG_C,
+			  emit_field(offsetof(struct engine_vcpu, segment) +
+				     m->segment * sizeof(struct cpu_segment) +
+				     offsetof(struct cpu_segment, base)),
+			  8);
+		a = emit_at(REG_T, 0);
+		a.index = REG_C;
+		a.scale = 1;
+		emit_lea(&l->e, REG_T, a, 8);
+	}
+}
+
+/* Base and displacement alone, of a register that the host has. */
+static bool is_plain(const struct insn *insn, unsigned size)
+{
+	const struct insn_memory *m = &insn->memory;
+
+	return m->base < CPU_GPRS && m->index == INSN_NO_REGISTER && !is_homed(m->base) &&
+	       m->segment < CPU_FS && insn->address_size == 8 &&
+	       m->displacement + size < INT32_MAX && m->displacement >= INT32_MIN;
+}
+
+static void add_fill(struct lowering *l, const struct insn *insn, struct emit_memory m,
+		     uint8_t *jump, uint8_t *retry, unsigned what)
+{
+	l->fill[l->fill_count++] = (struct cold_fill){
+		.jump = jump, .retry = retry, .rip = l->rip, .insn = insn, .m = m, .what = what};
+}
+
+/*
+ * `at` is the linear address: a register and a displacement. Behind it H is what must be added.
+ */
+static uint8_t *probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
+{
+	struct emit *e = &l->e;
+	struct emit_memory last = at, entry = emit_at(REG_T, 0);
+	unsigned from = at.base;
+	uint8_t *skip, *jump;
+
+	if (at.displacement) {
+		emit_lea(e, REG_C, at, 8);
+		from = REG_C;
+	}
+	last.displacement += (int32_t)size - 1;
+	if (last.displacement == at.displacement) {
+		emit_extract(e, REG_H, from, FIELD(world.page_mask));
+	} else {
+		emit_lea(e, REG_H, last, 8);
+		emit_extract(e, REG_H, REG_H, FIELD(world.page_mask));
+	}
+	emit_rorx(e, REG_C, from, 12);
+	emit_extend_16(e, REG_C, REG_C);
+	emit_load(e, REG_T, emit_field(offsetof(struct engine_vcpu, world.fast) + (write ? 8 : 0)),
+		  8);
+	entry.index = REG_C;
+	entry.scale = 8;
+	emit_lea(e, REG_T, entry, 8);
+	emit_load(e, REG_C, emit_at(REG_T, offsetof(struct fast_tlb, tag)), 8);
+	entry = emit_at(REG_C, 0);
+	entry.index = REG_H;
+	emit_lea(e, REG_C, entry, 8);
+	emit_load(e, REG_H, emit_at(REG_T, offsetof(struct fast_tlb, addend)), 8);
+	skip = emit_skip_if_zero(e);
+	jump = emit_jump(e);
+	emit_skip_end(e, skip);
+	return jump;
+}
+
+struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displacement,
+			       unsigned size, bool write)
+{
+	struct emit_memory at = emit_at(base, displacement);
+	uint8_t *retry = l->e.at, *jump = probe(l, at, size, write);
+
+	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
+	at.index = REG_H;
+	return at;
+}
+
+struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
+{
+	const struct insn *insn = l->insn;
+	struct emit_memory at;
+	uint8_t *retry = l->e.at, *jump;
+
+	if (is_plain(insn, size))
+		return lower_based(l, host_of(insn->memory.base),
+				   (int32_t)insn->memory.displacement, size, write);
+	lower_address(l, insn, l->next_rip);
+	/* T becomes the entry's address: the linear one is made again behind it. */
+	jump = probe(l, emit_at(REG_T, 0), size, write);
+	add_fill(l, insn, (struct emit_memory){0}, jump, retry, size | (write ? FILL_WRITE : 0));
+	lower_address(l, insn, l->next_rip);
+	at = emit_at(REG_T, 0);
+	at.index = REG_H;
+	return at;
+}
+
+/* jump -> here: tell what is wanted, and leave. */
+static void cold_fill(struct lowering *l, const struct cold_fill *f)
+{
+	struct emit *e = &l->e;
+	uint8_t *at;
+
+	if (e->full)
+		return;
+	*(int32_t *)(void *)f->jump = (int32_t)(e->at - (f->jump + 4));
+	if (f->insn)
+		lower_address(l, f->insn, f->rip + f->insn->length);
+	else
+		emit_lea(e, REG_T, f->m, 8);
+	emit_store(e, FIELD(world.fill_address), REG_T, 8);
+	emit_store_constant(e, FIELD(world.fill_what), (int32_t)f->what);
+	emit_constant(e, REG_T, f->rip);
+	emit_store(e, FIELD(world.exit_rip), REG_T, 8);
+	/* LEA T, [RIP + retry] */
+	emit_byte(e, 0x40 | REX_W | REX_R);
+	emit_byte(e, 0x8d);
+	emit_byte(e, 5 | (REG_T & 7) << 3);
+	at = e->at;
+	emit_number(e, (uint32_t)(f->retry - (at + 4)), 4);
+	emit_store(e, FIELD(world.resume), REG_T, 8);
+	lower_leave(l, l->world->fill);
+}
+
+void lower_cold_fills(struct lowering *l)
+{
+	for (unsigned i = 0; i < l->fill_count; i++)
+		cold_fill(l, &l->fill[i]);
+}
