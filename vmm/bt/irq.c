@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "devices/lapic.h"
 #include "vmm/base/checked.h"
+#include "vmm/base/clock.h"
 #include "vmm/bt/vcpu.h"
 
 #define EVENTS_MAX 64
@@ -49,6 +51,42 @@ static void line_fire(struct msi_line *line)
 		bt_msi_send(line->vm, &message);
 }
 
+/*
+ * Translated code runs until attention is called for; a vCPU's next timer does that by way of this
+ * thread. What epoll hands back is told from a line by its lowest bit.
+ */
+#define IS_VCPU ((uintptr_t)1)
+
+int bt_timer_create(struct engine_vcpu *cpu)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uintptr_t)cpu | IS_VCPU};
+
+	cpu->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (cpu->timer_fd < 0 ||
+	    epoll_ctl(cpu->vm->epoll_fd, EPOLL_CTL_ADD, cpu->timer_fd, &event) < 0)
+		return -errno;
+	return 0;
+}
+
+void bt_timer_set(struct engine_vcpu *cpu, uint64_t deadline_ns)
+{
+	struct itimerspec when = {.it_value = {.tv_sec = (time_t)(deadline_ns / CLOCK_NS_PER_S),
+					       .tv_nsec = (long)(deadline_ns % CLOCK_NS_PER_S)}};
+
+	if (deadline_ns == cpu->timer_ns)
+		return;
+	cpu->timer_ns = deadline_ns;
+	timerfd_settime(cpu->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+static void timer_fire(struct engine_vcpu *cpu)
+{
+	uint64_t count;
+
+	if (read(cpu->timer_fd, &count, sizeof(count)) == sizeof(count))
+		bt_vcpu_wake(cpu);
+}
+
 static bool line_is_known(const struct engine_vm *vm, const struct msi_line *line)
 {
 	for (const struct msi_line *l = vm->lines; l; l = l->next)
@@ -71,6 +109,10 @@ static void *irq_main(void *arg)
 		for (int i = 0; i < count; i++) {
 			struct msi_line *line = events[i].data.ptr;
 
+			if (events[i].data.u64 & IS_VCPU) {
+				timer_fire((void *)(uintptr_t)(events[i].data.u64 & ~IS_VCPU));
+				continue;
+			}
 			stop |= !line;
 			/* One may have been destroyed since. */
 			if (line && line_is_known(vm, line))

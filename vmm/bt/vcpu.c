@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "devices/i8254.h"
 #include "devices/i8259.h"
@@ -294,6 +295,8 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 			continue;
 		}
 		cpu->halted = false;
+		if (cpu->vm->code)
+			bt_timer_set(cpu, next_deadline(cpu));
 		if (!take_interrupts(cpu) || !run_batch(cpu))
 			return VCPU_EXIT_SHUTDOWN;
 	}
@@ -326,6 +329,8 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 	ret = native_create(&cpu->native);
 	if (ret == 0 && vm->code)
 		ret = world_create(cpu);
+	if (ret == 0 && vm->code)
+		ret = bt_timer_create(cpu);
 	if (ret == 0)
 		ret = lapic_create(vm->apics, &config, &cpu->lapic);
 	if (ret) {
@@ -347,6 +352,8 @@ void bt_vcpu_destroy(struct engine_vcpu *cpu)
 	lapic_destroy(cpu->lapic);
 	native_destroy(cpu->native);
 	world_destroy(cpu);
+	if (cpu->timer_fd > 0)
+		close(cpu->timer_fd);
 	pthread_cond_destroy(&cpu->wait_changed);
 	pthread_mutex_destroy(&cpu->wait_lock);
 	free(cpu);
