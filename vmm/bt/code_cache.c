@@ -14,6 +14,7 @@
 #define CACHE_SIZE (64u << 20)
 #define BLOCKS_MAX (1u << 18)
 #define HASH_SIZE  (1u << 16)
+#define POINTS_MAX (1u << 20)
 
 static int memory_map(struct code_cache *c)
 {
@@ -48,9 +49,10 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	ret = memory_map(c);
 	c->blocks = calloc(c->block_max, sizeof(*c->blocks));
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
+	c->points = calloc(POINTS_MAX, sizeof(*c->points));
 	c->pages = calloc(c->page_count, sizeof(struct block *));
 	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
-	if (ret == 0 && (!c->blocks || !c->hash || !c->pages || !c->is_code))
+	if (ret == 0 && (!c->blocks || !c->points || !c->hash || !c->pages || !c->is_code))
 		ret = -ENOMEM;
 	if (ret) {
 		code_cache_destroy(c);
@@ -70,6 +72,7 @@ void code_cache_destroy(struct code_cache *c)
 		munmap(c->execute, c->size);
 	free(c->blocks);
 	free(c->hash);
+	free(c->points);
 	free(c->pages);
 	free(c->is_code);
 	pthread_mutex_destroy(&c->lock);
@@ -205,5 +208,37 @@ void code_cache_empty(struct code_cache *c)
 	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
 	c->block_count = 0;
 	c->used = c->kept;
+	c->point_count = 0;
 	c->emptied++;
+}
+
+bool code_cache_add_point(struct code_cache *c, uint8_t *at, uint64_t rip)
+{
+	unsigned count = atomic_load(&c->point_count);
+
+	if (count == POINTS_MAX)
+		return false;
+	c->points[count] = (struct fault_point){.at = code_cache_executed(c, at), .rip = rip};
+	atomic_store(&c->point_count, count + 1);
+	return true;
+}
+
+/* In a signal handler: it locks nothing. */
+bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip)
+{
+	unsigned low = 0, high = atomic_load(&c->point_count);
+
+	if (at < c->execute || at >= c->execute + c->size)
+		return false;
+	while (low < high) {
+		unsigned middle = (low + high) / 2;
+
+		if (c->points[middle].at < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	*rip = low < atomic_load(&c->point_count) && c->points[low].at == at ? c->points[low].rip
+									     : 0;
+	return true;
 }

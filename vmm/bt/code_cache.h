@@ -39,6 +39,12 @@ struct block {
 	struct block_link *incoming;
 };
 
+/* Where the host may fault on a guest's own account, and which of its instructions that is. */
+struct fault_point {
+	const uint8_t *at; /* as executed */
+	uint64_t rip;
+};
+
 struct code_cache {
 	pthread_mutex_t lock;
 	uint8_t *write, *execute; /* the same memory */
@@ -50,6 +56,8 @@ struct code_cache {
 	struct block **pages;      /* by guest page: those that begin there */
 	_Atomic uint64_t *is_code; /* a bit a guest page: it has blocks, or is about to */
 	uint64_t page_count;
+	struct fault_point *points; /* in the order of their addresses */
+	_Atomic unsigned point_count;
 	uint64_t translated, emptied; /* blocks ever made; how often the cache was full */
 };
 
@@ -64,6 +72,8 @@ uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
 struct block *code_cache_add(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned length,
 			     uint8_t *room, const uint8_t *end);
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to);
+/* `at`, as written, behind all that there are. False: there is no room. */
+bool code_cache_add_point(struct code_cache *c, uint8_t *at, uint64_t rip);
 /* The blocks of a guest page are not found any more, and no jump leads to them. */
 void code_cache_invalidate(struct code_cache *c, uint64_t gpa);
 /* Forget all blocks. No vCPU may be in the code. */
@@ -72,6 +82,8 @@ void code_cache_empty(struct code_cache *c);
 /* Without the lock: a guest page is one of code, if it has blocks or not. */
 void code_cache_claim(struct code_cache *c, uint64_t gpa);
 bool code_cache_is_code(const struct code_cache *c, uint64_t gpa);
+/* Is the host's address one of code? Then *rip is the guest's there, or 0: it cannot fault. */
+bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip);
 /* What is written at `at` is executed there. */
 uint8_t *code_cache_executed(const struct code_cache *c, uint8_t *at);
 

@@ -295,6 +295,32 @@ static void emit_vex_head(struct emit *e, const struct parts *p)
 	emit_byte(e, (p->insn->rex & REX_W ? 0x80u : 0u) | (~p->vvvv & 15) << 3 | (last & 7));
 }
 
+static void emit_immediate(struct emit *e, const struct insn *insn, const uint8_t *raw)
+{
+	for (unsigned i = insn->immediate_at; i && i < insn->length; i++)
+		emit_byte(e, raw[i]);
+}
+
+void emit_short(struct emit *e, const struct insn *insn, const uint8_t *raw, unsigned reg)
+{
+	unsigned rex = insn->rex & (REX_W | REX_B), low = insn->code & 7;
+	/* SPL to DIL have one, AH to BH have none. */
+	bool wanted = insn->has_rex;
+
+	if (reg != INSN_NO_REGISTER) {
+		rex = (rex & REX_W) | (reg & 8 ? REX_B : 0);
+		low = reg & 7;
+	}
+	if (insn->size_prefix)
+		emit_byte(e, 0x66);
+	if (rex || wanted)
+		emit_byte(e, 0x40 | rex);
+	if (insn->map != INSN_MAP_1BYTE)
+		emit_byte(e, 0x0f);
+	emit_byte(e, (insn->code & ~7u) | low);
+	emit_immediate(e, insn, raw);
+}
+
 bool emit_insn(struct emit *e, const struct insn *insn, const uint8_t *raw,
 	       const struct emit_change *change)
 {
@@ -326,7 +352,6 @@ bool emit_insn(struct emit *e, const struct insn *insn, const uint8_t *raw,
 		emit_modrm(e, p.reg, p.memory);
 	else
 		emit_byte(e, 0xc0 | (p.reg & 7) << 3 | (p.rm & 7));
-	for (unsigned i = insn->immediate_at; i && i < insn->length; i++)
-		emit_byte(e, raw[i]);
+	emit_immediate(e, insn, raw);
 	return true;
 }

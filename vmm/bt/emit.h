@@ -79,5 +79,7 @@ struct emit_change {
  */
 bool emit_insn(struct emit *e, const struct insn *insn, const uint8_t *raw,
 	       const struct emit_change *change);
+/* One without ModRM whose opcode names a register: with another, unless INSN_NO_REGISTER. */
+void emit_short(struct emit *e, const struct insn *insn, const uint8_t *raw, unsigned reg);
 
 #endif

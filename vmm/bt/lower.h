@@ -40,6 +40,11 @@ struct lowering {
 		uint64_t rip;
 	} link[BLOCK_LINKS];
 	unsigned link_count;
+	unsigned point_count;
+	struct {
+		uint8_t *at;
+		uint64_t rip;
+	} point[BLOCK_INSNS];
 	bool ended; /* the last instruction does not go on to the next */
 };
 
@@ -79,6 +84,13 @@ void lower_cold_fills(struct lowering *l);
 /* lower_integer.c, lower_control.c: false: not one that is translated, and nothing was written. */
 bool lower_integer(struct lowering *l);
 bool lower_control(struct lowering *l);
+
+/* The next instruction written may fault, as the guest's would. */
+static inline void lower_may_fault(struct lowering *l)
+{
+	l->point[l->point_count].at = l->e.at;
+	l->point[l->point_count++].rip = l->rip;
+}
 
 /* lower_control.c: on to an address that is known, or that is in T. */
 void lower_goto(struct lowering *l, uint64_t rip);

@@ -96,12 +96,21 @@ static bool lower_push(struct lowering *l)
 	const struct operand *o = &l->insn->operand[0];
 	struct emit_memory m;
 
-	if (o->size != 8 || (o->kind != OPERAND_GPR && o->kind != OPERAND_IMMEDIATE))
+	if (o->size != 8)
 		return false;
+	if (o->kind == OPERAND_MEMORY) {
+		m = lower_memory(l, 8, false);
+		emit_load(&l->e, REG_C, m, 8);
+		emit_store(&l->e, FIELD(world.scratch), REG_C, 8);
+	}
 	m = lower_based(l, CPU_RSP, -8, 8, true);
 	if (o->kind == OPERAND_IMMEDIATE)
 		emit_store_constant(&l->e, m, (int32_t)l->insn->immediate);
-	else
+	else if (o->kind == OPERAND_MEMORY)
+		emit_load(&l->e, REG_C, FIELD(world.scratch), 8);
+	if (o->kind == OPERAND_MEMORY)
+		emit_store(&l->e, m, REG_C, 8);
+	else if (o->kind == OPERAND_GPR)
 		emit_store(&l->e, m, lower_get(l, o->reg, REG_C), 8);
 	stack_move(l, -8);
 	return true;

@@ -73,6 +73,8 @@ static bool is_plain(const struct insn *insn)
 	case INSN_IMUL:
 	case INSN_IMUL_1:
 	case INSN_MUL:
+	case INSN_DIV:
+	case INSN_IDIV:
 	case INSN_ROL:
 	case INSN_ROR:
 	case INSN_RCL:
@@ -187,49 +189,100 @@ static void place_put(struct lowering *l, const struct place *p)
 		emit_store(&l->e, home_of(p->reg), p->host, 8);
 }
 
+/* The parts of an instruction with ModRM, and how they are had. */
+struct plain {
+	const struct operand *memory;
+	struct place reg, rm, vvvv;
+	bool cl;   /* the count of a shift */
+	bool high; /* AH to BH: no register beside it may need a REX */
+	bool rcx;  /* of those with `high`: the guest's RCX must be in the host's */
+};
+
+static unsigned count_homed(const struct plain *p)
+{
+	return (p->reg.operand && is_homed(p->reg.reg)) + (p->rm.operand && is_homed(p->rm.reg)) +
+	       (p->vvvv.operand && is_homed(p->vvvv.reg));
+}
+
+static bool is_rcx(const struct place *p)
+{
+	return p->operand && p->reg == CPU_RCX;
+}
+
+static bool is_written(const struct place *p)
+{
+	return p->operand && p->operand->access & OPERAND_WRITE;
+}
+
+static bool plain_find(const struct insn *insn, struct plain *p)
+{
+	p->memory = memory_of(insn);
+	p->cl = counts_by_cl(insn);
+	place_find(insn, SRC_G, SRC_G, &p->reg);
+	place_find(insn, SRC_E, SRC_R, &p->rm);
+	place_find(insn, SRC_B, SRC_B, &p->vvvv);
+	p->high = is_high_byte(&p->reg) || is_high_byte(&p->rm);
+	p->rcx = p->high && (is_rcx(&p->reg) || is_rcx(&p->rm));
+	if (p->memory && p->memory->size > 8)
+		return false;
+	if (p->high && p->memory && (p->rcx || p->cl))
+		return false;
+	return count_homed(p) + p->cl <= (p->memory ? 1u : 3u);
+}
+
+static void plain_registers(struct lowering *l, struct plain *p, struct emit_change *change)
+{
+	uint8_t spare[4] = {REG_T, REG_H, REG_C, INSN_NO_REGISTER};
+	unsigned used = 0;
+
+	if (p->memory) {
+		spare[0] = p->cl ? INSN_NO_REGISTER : REG_C;
+		spare[1] = INSN_NO_REGISTER;
+	} else if (p->cl) {
+		spare[2] = INSN_NO_REGISTER;
+	}
+	if (p->cl || p->rcx)
+		emit_move(&l->e, REG_C, REG_RCX);
+	/* plain_find has counted: there are enough. */
+	if (!place_get(l, &p->reg, spare, &used) || !place_get(l, &p->rm, spare, &used) ||
+	    !place_get(l, &p->vvvv, spare, &used))
+		l->e.full = true;
+	if (p->rcx && is_rcx(&p->reg))
+		p->reg.host = REG_C;
+	if (p->rcx && is_rcx(&p->rm))
+		p->rm.host = REG_C;
+	change->reg = (uint8_t)(is_high_byte(&p->reg) ? INSN_NO_REGISTER : p->reg.host);
+	change->rm = (uint8_t)(is_high_byte(&p->rm) ? INSN_NO_REGISTER : p->rm.host);
+	change->vvvv = (uint8_t)p->vvvv.host;
+}
+
 static bool lower_plain(struct lowering *l)
 {
 	const struct insn *insn = l->insn;
-	const struct operand *memory = memory_of(insn);
-	bool cl = counts_by_cl(insn);
-	struct emit_change change = {.rm = INSN_NO_REGISTER, .vvvv = INSN_NO_REGISTER};
-	uint8_t spare[4] = {REG_T, REG_H, REG_C, INSN_NO_REGISTER};
-	struct place reg, rm, vvvv;
-	unsigned used = 0, homed;
+	struct emit_change change = {0};
+	struct plain p;
 
-	if (!insn->has_modrm || insn->encoding == INSN_EVEX)
+	if (!insn->has_modrm || insn->encoding == INSN_EVEX || !plain_find(insn, &p))
 		return false;
-	place_find(insn, SRC_G, SRC_G, &reg);
-	place_find(insn, SRC_E, SRC_R, &rm);
-	place_find(insn, SRC_B, SRC_B, &vvvv);
-	/* CH is not in RCX, and a register of REX cannot be beside any of them. */
-	if (is_high_byte(&reg) || is_high_byte(&rm))
-		return false;
-	homed = (reg.operand && is_homed(reg.reg)) + (rm.operand && is_homed(rm.reg)) +
-		(vvvv.operand && is_homed(vvvv.reg));
-	if (homed + cl > (memory ? 1u : 3u) || (memory && memory->size > 8))
-		return false;
-	if (memory) {
+	if (p.memory) {
 		change.memory = true;
-		change.m = lower_memory(l, memory->size, memory->access & OPERAND_WRITE);
-		spare[0] = REG_C;
-		spare[1] = INSN_NO_REGISTER;
+		change.m = lower_memory(l, p.memory->size, p.memory->access & OPERAND_WRITE);
+		if (p.high) {
+			emit_lea(&l->e, REG_C, change.m, 8);
+			change.m = emit_at(REG_C, 0);
+		}
 	}
-	if (cl) {
-		emit_move(&l->e, REG_C, REG_RCX);
-		spare[memory ? 0 : 2] = INSN_NO_REGISTER;
-	}
-	if (!place_get(l, &reg, spare, &used) || !place_get(l, &rm, spare, &used) ||
-	    !place_get(l, &vvvv, spare, &used))
-		l->e.full = true; /* counted above: it does not come to this */
-	change.reg = (uint8_t)reg.host;
-	change.rm = (uint8_t)rm.host;
-	change.vvvv = (uint8_t)vvvv.host;
+	plain_registers(l, &p, &change);
+	if (insn->opcode->id == INSN_DIV || insn->opcode->id == INSN_IDIV)
+		lower_may_fault(l);
 	if (!emit_insn(&l->e, insn, l->raw, &change))
 		l->e.full = true;
-	place_put(l, &reg);
-	place_put(l, &rm);
-	place_put(l, &vvvv);
+	place_put(l, &p.reg);
+	place_put(l, &p.rm);
+	place_put(l, &p.vvvv);
+	if (p.rcx &&
+	    ((is_rcx(&p.reg) && is_written(&p.reg)) || (is_rcx(&p.rm) && is_written(&p.rm))))
+		emit_move(&l->e, REG_RCX, REG_C);
 	return true;
 }
 
@@ -249,22 +302,27 @@ static bool lower_lea(struct lowering *l)
 	return true;
 }
 
-/* MOV of an immediate to a register that the opcode names. */
-static bool lower_constant(struct lowering *l)
+/* MOV of an immediate, XCHG with RAX, BSWAP: the opcode names a register. */
+static bool lower_short(struct lowering *l)
 {
 	const struct insn *insn = l->insn;
 	const struct operand *o = &insn->operand[0];
-	uint64_t value = insn->immediate;
+	unsigned reg = o->reg;
 
-	if (o->kind != OPERAND_GPR || o->size < 4 || insn->operand[1].kind != OPERAND_IMMEDIATE)
+	if (insn->has_modrm || o->kind != OPERAND_GPR || insn->operand[1].kind == OPERAND_MEMORY)
 		return false;
-	if (o->size == 4)
-		value = (uint32_t)value;
-	if (is_homed(o->reg)) {
-		emit_constant(&l->e, REG_T, value);
-		lower_set(l, o->reg, REG_T);
+	if (reg == CPU_GPRS + CPU_RCX) { /* CH */
+		emit_move(&l->e, REG_C, REG_RCX);
+		emit_short(&l->e, insn, l->raw, INSN_NO_REGISTER);
+		emit_move(&l->e, REG_RCX, REG_C);
+	} else if (reg >= CPU_GPRS) {
+		emit_short(&l->e, insn, l->raw, INSN_NO_REGISTER);
+	} else if (is_homed(reg)) {
+		emit_load(&l->e, REG_T, home_of(reg), 8);
+		emit_short(&l->e, insn, l->raw, REG_T);
+		emit_store(&l->e, home_of(reg), REG_T, 8);
 	} else {
-		emit_constant(&l->e, host_of(o->reg), value);
+		emit_short(&l->e, insn, l->raw, host_of(reg));
 	}
 	return true;
 }
@@ -287,8 +345,10 @@ bool lower_integer(struct lowering *l)
 		return insn->opcode->id != INSN_PAUSE;
 	case INSN_MOV_IMMEDIATE:
 	case INSN_MOV:
+	case INSN_XCHG:
+	case INSN_BSWAP:
 		if (!insn->has_modrm)
-			return lower_constant(l);
+			return lower_short(l);
 		break;
 	default:
 		break;

@@ -117,6 +117,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	out->interpret = emit_exit(c, &e, WORLD_INTERPRET, true);
 	out->attention = emit_exit(c, &e, WORLD_ATTENTION, true);
 	out->fill = emit_exit(c, &e, WORLD_FILL, false);
+	out->fault = emit_exit(c, &e, WORLD_INTERPRET, false);
 	c->kept = c->used = 4096;
 }
 
@@ -188,13 +189,16 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->cache = c;
 	l->world = world;
 	l->first = rip;
-	l->fill_count = l->link_count = 0;
+	l->fill_count = l->link_count = l->point_count = 0;
 	l->ended = false;
 	length = lower_block(l, bytes + offset, 4096 - offset);
 	lower_cold_fills(l);
 	lower_links(l, stubs, c->blocks[c->block_count].link);
 	if (l->e.full)
 		return NULL;
+	for (unsigned i = 0; i < l->point_count; i++)
+		if (!code_cache_add_point(c, l->point[i].at, l->point[i].rip))
+			return NULL;
 	b = code_cache_add(c, gpa, rip, length, room, l->e.at);
 	for (unsigned i = 0; b && i < l->link_count; i++)
 		b->link[i] = (struct block_link){.displacement = l->link[i].jump, .stub = stubs[i]};

@@ -10,6 +10,7 @@
 #include "devices/i8259.h"
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
+#include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 #include "vmm/bt/bt.h"
 #include "vmm/bt/native.h"
@@ -19,15 +20,19 @@
 
 #define CALIBRATION_NS 10000000ull
 
-/* SIGFPE and SIGILL of instructions that a guest has us run. Others are as before. */
+/* Signals of instructions that a guest has us run. Others are as before. */
 
-static struct sigaction old_action[2];
+static const int fault_signals[] = {SIGFPE, SIGILL, SIGSEGV};
+static struct sigaction old_action[ARRAY_SIZE(fault_signals)];
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-	struct sigaction *old = &old_action[signal == SIGILL];
+	struct sigaction *old = old_action;
 
-	if (native_fault(context))
+	while (fault_signals[old - old_action] != signal)
+		old++;
+
+	if (world_fault(context) || native_fault(context))
 		return;
 	if (old->sa_flags & SA_SIGINFO && old->sa_sigaction) {
 		old->sa_sigaction(signal, info, context);
@@ -39,14 +44,16 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
 static void faults_catch(void)
 {
-	struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+	/* Translated code has no stack: world_thread gives it one. */
+	struct sigaction action = {.sa_sigaction = on_fault,
+				   .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
 	struct sigaction present;
 
 	sigaction(SIGFPE, NULL, &present);
 	if (present.sa_flags & SA_SIGINFO && present.sa_sigaction == on_fault)
 		return;
-	sigaction(SIGFPE, &action, &old_action[0]);
-	sigaction(SIGILL, &action, &old_action[1]);
+	for (unsigned i = 0; i < ARRAY_SIZE(fault_signals); i++)
+		sigaction(fault_signals[i], &action, &old_action[i]);
 }
 
 /* How fast the TSC counts, against CLOCK_MONOTONIC. */

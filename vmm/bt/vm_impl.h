@@ -14,6 +14,7 @@ struct world_code {
 	const uint8_t *lookup, *interpret; /* exit_rip is in T (lower.h) */
 	const uint8_t *attention;          /* so it is here */
 	const uint8_t *fill;               /* exit_rip is stored */
+	const uint8_t *fault;              /* likewise: the interpreter finds out what it is */
 };
 
 #define DOORBELLS_MAX 1024u

@@ -10,12 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "vmm/bt/interp.h"
 #include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
 #include "vmm/core/vcpu.h"
+
+#define SIGNAL_STACK 65536u
+#ifndef SS_AUTODISARM
+#define SS_AUTODISARM (1u << 31)
+#endif
 
 /* Flags that translated code has in the host's register. */
 #define FLAGS_CARRIED ((uint64_t)(RFLAGS_ARITHMETIC | RFLAGS_DF))
@@ -29,11 +35,12 @@ int world_create(struct engine_vcpu *cpu)
 
 	w->page_mask = ~4095ull;
 	w->jump_mask = JUMP_ENTRIES - 1;
+	w->signal_stack = malloc(SIGNAL_STACK);
 	w->jumps = calloc(JUMP_ENTRIES, sizeof(*w->jumps));
 	for (unsigned i = 0; i < 6; i++)
 		w->tlb[i / 2][i % 2] = calloc(1, sizeof(struct fast_tlb));
 	for (unsigned i = 0; i < 6; i++)
-		if (!w->jumps || !w->tlb[i / 2][i % 2])
+		if (!w->jumps || !w->signal_stack || !w->tlb[i / 2][i % 2])
 			return -ENOMEM;
 	for (unsigned i = 0; i < 6; i++)
 		w->tlb[i / 2][i % 2]->tag[0] = 1; /* a sum of zero would be page 0 */
@@ -42,12 +49,48 @@ int world_create(struct engine_vcpu *cpu)
 	return 0;
 }
 
+/* Of this thread, on which nothing else runs translated code. */
+static _Thread_local struct engine_vcpu *in_world;
+
+/*
+ * Handlers run on a stack of their own, as RSP is the guest's. Disarmed meanwhile: else a guest
+ * whose RSP is in that stack would have the next frame there, over the first. We do not come back,
+ * if the handler leaves by siglongjmp: so it is armed again at once.
+ */
+static void signal_stack_arm(struct engine_vcpu *cpu)
+{
+	stack_t stack = {.ss_sp = cpu->world.signal_stack,
+			 .ss_size = SIGNAL_STACK,
+			 .ss_flags = (int)SS_AUTODISARM};
+
+	sigaltstack(&stack, NULL);
+}
+
+bool world_fault(void *context)
+{
+	ucontext_t *uc = context;
+	greg_t *g = uc->uc_mcontext.gregs;
+	uint64_t rip;
+
+	if (!in_world)
+		return false;
+	if (!code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &rip) || !rip) {
+		signal_stack_arm(in_world);
+		return false;
+	}
+	in_world->world.exit_rip = rip;
+	g[REG_RIP] = (greg_t)in_world->vm->world_code.fault;
+	return true;
+}
+
 void world_thread(struct engine_vcpu *cpu)
 {
 	sigset_t set;
 
+	in_world = cpu;
 	syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
-	/* Translated code has no stack for a handler. */
+	signal_stack_arm(cpu);
+	/* Only what translated code raises itself may come. */
 	sigemptyset(&set);
 	sigaddset(&set, VCPU_KICK_SIGNAL);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -60,6 +103,7 @@ void world_destroy(struct engine_vcpu *cpu)
 	for (unsigned i = 0; i < 6; i++)
 		free(w->tlb[i / 2][i % 2]);
 	free(w->jumps);
+	free(w->signal_stack);
 }
 
 /* The soft TLB. */

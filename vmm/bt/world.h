@@ -67,6 +67,7 @@ struct world {
 	struct fast_tlb *tlb[3][2]; /* by enum tlb_mode */
 	unsigned jump_count;
 	uint16_t jump_log[JUMP_ENTRIES];
+	void *signal_stack;
 	uint64_t emptied; /* of the code cache, when `jumps` was last empty */
 };
 
@@ -82,6 +83,9 @@ bool world_run(struct engine_vcpu *cpu);
 
 /* The memory's owner tells: somebody is. Any thread. `arg`: the VM. */
 void world_memory_writing(void *arg, uint64_t gpa, uint64_t length);
+
+/* A signal came, with this context: if it is of translated code, that is left behind it. */
+bool world_fault(void *context);
 
 /* mmu.c tells: translations of addresses are gone; all that are not global, or all. */
 void world_flush(struct engine_vcpu *cpu, bool global);
