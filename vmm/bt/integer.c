@@ -85,9 +85,12 @@ void do_cmpxchg(struct engine_vcpu *cpu, const struct insn *insn)
 			old = expected;
 			guest_exchange(host, size, &old, value);
 		} else {
-			linear_probe_write(cpu, linear, size);
-			old = linear_read(cpu, linear, size);
-			linear_write(cpu, linear, size, old == expected ? value : old);
+			uint8_t seen[8], wanted[8];
+
+			le64_put(seen, expected);
+			le64_put(wanted, value);
+			split_exchange(cpu, linear, size, seen, wanted);
+			old = le_get(seen, size);
 		}
 	}
 	alu_cmp(expected, old, size, &flags);
@@ -127,13 +130,7 @@ void do_cmpxchg8b(struct engine_vcpu *cpu, const struct insn *insn)
 		equal = guest_exchange(host, 8, &seen, le64_get(value));
 		le64_put(old, seen);
 	} else {
-		uint8_t seen[16];
-
-		linear_probe_write(cpu, linear, size);
-		linear_read_bytes(cpu, linear, seen, size);
-		equal = memcmp(seen, old, size) == 0;
-		linear_write_bytes(cpu, linear, equal ? value : seen, size);
-		memcpy(old, seen, size);
+		equal = split_exchange(cpu, linear, size, old, value);
 	}
 	cpu->rflags = equal ? cpu->rflags | RFLAGS_ZF : cpu->rflags & ~(uint64_t)RFLAGS_ZF;
 	if (!equal) {

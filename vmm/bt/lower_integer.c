@@ -47,68 +47,27 @@ static bool is_high_byte(const struct place *p)
 }
 
 /* Those that the identity translation takes as they are. */
+static const uint8_t plain[INSN_IDS] = {
+	[INSN_ADD] = 1,   [INSN_OR] = 1,     [INSN_ADC] = 1,           [INSN_SBB] = 1,
+	[INSN_AND] = 1,   [INSN_SUB] = 1,    [INSN_XOR] = 1,           [INSN_CMP] = 1,
+	[INSN_TEST] = 1,  [INSN_INC] = 1,    [INSN_DEC] = 1,           [INSN_NEG] = 1,
+	[INSN_NOT] = 1,   [INSN_MOV] = 1,    [INSN_MOV_IMMEDIATE] = 1, [INSN_MOVZX] = 1,
+	[INSN_MOVSX] = 1, [INSN_XCHG] = 1,   [INSN_XADD] = 1,          [INSN_CMPXCHG] = 1,
+	[INSN_IMUL] = 1,  [INSN_IMUL_1] = 1, [INSN_MUL] = 1,           [INSN_DIV] = 1,
+	[INSN_IDIV] = 1,  [INSN_ROL] = 1,    [INSN_ROR] = 1,           [INSN_RCL] = 1,
+	[INSN_RCR] = 1,   [INSN_SHL] = 1,    [INSN_SHR] = 1,           [INSN_SAR] = 1,
+	[INSN_SHLD] = 1,  [INSN_SHRD] = 1,   [INSN_BSF] = 1,           [INSN_BSR] = 1,
+	[INSN_TZCNT] = 1, [INSN_LZCNT] = 1,  [INSN_POPCNT] = 1,        [INSN_ADCX] = 1,
+	[INSN_ADOX] = 1,  [INSN_ANDN] = 1,   [INSN_BEXTR] = 1,         [INSN_BZHI] = 1,
+	[INSN_BLSI] = 1,  [INSN_BLSMSK] = 1, [INSN_BLSR] = 1,          [INSN_MULX] = 1,
+	[INSN_PDEP] = 1,  [INSN_PEXT] = 1,   [INSN_RORX] = 1,          [INSN_SARX] = 1,
+	[INSN_SHLX] = 1,  [INSN_SHRX] = 1,   [INSN_SETCC] = 1,         [INSN_CMOVCC] = 1,
+	[INSN_CRC32] = 1, [INSN_MOVBE] = 1,
+};
+
 static bool is_plain(const struct insn *insn)
 {
 	switch (insn->opcode->id) {
-	case INSN_ADD:
-	case INSN_OR:
-	case INSN_ADC:
-	case INSN_SBB:
-	case INSN_AND:
-	case INSN_SUB:
-	case INSN_XOR:
-	case INSN_CMP:
-	case INSN_TEST:
-	case INSN_INC:
-	case INSN_DEC:
-	case INSN_NEG:
-	case INSN_NOT:
-	case INSN_MOV:
-	case INSN_MOV_IMMEDIATE:
-	case INSN_MOVZX:
-	case INSN_MOVSX:
-	case INSN_XCHG:
-	case INSN_XADD:
-	case INSN_CMPXCHG:
-	case INSN_IMUL:
-	case INSN_IMUL_1:
-	case INSN_MUL:
-	case INSN_DIV:
-	case INSN_IDIV:
-	case INSN_ROL:
-	case INSN_ROR:
-	case INSN_RCL:
-	case INSN_RCR:
-	case INSN_SHL:
-	case INSN_SHR:
-	case INSN_SAR:
-	case INSN_SHLD:
-	case INSN_SHRD:
-	case INSN_BSF:
-	case INSN_BSR:
-	case INSN_TZCNT:
-	case INSN_LZCNT:
-	case INSN_POPCNT:
-	case INSN_ADCX:
-	case INSN_ADOX:
-	case INSN_ANDN:
-	case INSN_BEXTR:
-	case INSN_BZHI:
-	case INSN_BLSI:
-	case INSN_BLSMSK:
-	case INSN_BLSR:
-	case INSN_MULX:
-	case INSN_PDEP:
-	case INSN_PEXT:
-	case INSN_RORX:
-	case INSN_SARX:
-	case INSN_SHLX:
-	case INSN_SHRX:
-	case INSN_SETCC:
-	case INSN_CMOVCC:
-	case INSN_CRC32:
-	case INSN_MOVBE:
-		return true;
 	/* With a register they may reach any byte. */
 	case INSN_BT:
 	case INSN_BTS:
@@ -116,7 +75,7 @@ static bool is_plain(const struct insn *insn)
 	case INSN_BTC:
 		return insn->modrm >> 6 == 3 || insn->immediate_at;
 	default:
-		return false;
+		return plain[insn->opcode->id];
 	}
 }
 

@@ -436,18 +436,64 @@ static void page_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, un
 		device_read(cpu, gpa, to, size);
 }
 
-static void page_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t *from,
-		       unsigned size, enum tlb_mode mode)
+/* Within one page, as was found. */
+static void part_read(struct engine_vcpu *cpu, const struct span_part *p, uint8_t *to)
 {
-	uint64_t gpa;
-	uint8_t *host = page_host(cpu, address, TLB_WRITE, mode, &gpa);
+	if (p->host)
+		guest_copy(to, p->host, p->size);
+	else
+		device_read(cpu, p->gpa, to, p->size);
+}
 
+static void part_write(struct engine_vcpu *cpu, const struct span_part *p, const uint8_t *from)
+{
+	if (p->host)
+		guest_copy(p->host, from, p->size);
+	else
+		device_write(cpu, p->gpa, from, p->size);
+}
+
+static void part_find(struct engine_vcpu *cpu, uint64_t address, unsigned size, enum tlb_mode mode,
+		      struct span_part *p)
+{
+	p->size = size;
+	p->host = page_host(cpu, address, TLB_WRITE, mode, &p->gpa);
 	if (cpu->checks & CHECK_DATA)
 		debug_data(cpu, address, size, true);
-	if (host)
-		guest_copy(host + (address & PAGE_MASK), from, size);
-	else
-		device_write(cpu, gpa, from, size);
+	if (p->host)
+		p->host += address & PAGE_MASK;
+}
+
+static void span_find(struct engine_vcpu *cpu, uint64_t address, unsigned size, enum tlb_mode mode,
+		      struct span *out)
+{
+	unsigned first =
+		crosses_page(address, size) ? (unsigned)(4096 - (address & PAGE_MASK)) : size;
+
+	assert(size - first <= 4096);
+	part_find(cpu, address, first, mode, &out->part[0]);
+	out->part[1].size = 0;
+	if (first < size)
+		part_find(cpu, next_page(cpu, address), size - first, mode, &out->part[1]);
+}
+
+void span_for_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, struct span *out)
+{
+	span_find(cpu, address, size, cpu->tlb_mode, out);
+}
+
+void span_read(struct engine_vcpu *cpu, const struct span *span, void *to)
+{
+	part_read(cpu, &span->part[0], to);
+	if (span->part[1].size)
+		part_read(cpu, &span->part[1], (uint8_t *)to + span->part[0].size);
+}
+
+void span_write(struct engine_vcpu *cpu, const struct span *span, const void *from)
+{
+	part_write(cpu, &span->part[0], from);
+	if (span->part[1].size)
+		part_write(cpu, &span->part[1], (const uint8_t *)from + span->part[0].size);
 }
 
 static void bytes_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, unsigned size,
@@ -469,25 +515,10 @@ static void bytes_read(struct engine_vcpu *cpu, uint64_t address, uint8_t *to, u
 static void bytes_write(struct engine_vcpu *cpu, uint64_t address, const uint8_t *from,
 			unsigned size, enum tlb_mode mode)
 {
-	uint64_t gpa, page = address;
+	struct span span;
 
-	for (unsigned left = size; crosses_page(page, left);) {
-		page_host(cpu, page, TLB_WRITE, mode, &gpa);
-		left -= (unsigned)(4096 - (page & PAGE_MASK));
-		page = next_page(cpu, page);
-		if (left)
-			page_host(cpu, page, TLB_WRITE, mode, &gpa);
-	}
-	while (crosses_page(address, size)) {
-		unsigned n = (unsigned)(4096 - (address & PAGE_MASK));
-
-		page_write(cpu, address, from, n, mode);
-		from += n;
-		size -= n;
-		address = next_page(cpu, address);
-	}
-	if (size)
-		page_write(cpu, address, from, size, mode);
+	span_find(cpu, address, size, mode, &span);
+	span_write(cpu, &span, from);
 }
 
 uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,

@@ -45,6 +45,21 @@ void linear_write_bytes(struct engine_vcpu *cpu, uint64_t address, const void *f
 /* Would a write of `size` bytes fault? Then it does. */
 void linear_probe_write(struct engine_vcpu *cpu, uint64_t address, unsigned size);
 /*
+ * Bytes of up to two pages, memory or a device, that may be written. Once they are found, reading
+ * and writing them does not fault, whatever happens to the page tables; it holds for the
+ * instruction under way.
+ */
+struct span {
+	struct span_part {
+		uint8_t *host; /* or NULL: a device */
+		uint64_t gpa;
+		unsigned size; /* of the second: 0 if there is none */
+	} part[2];
+};
+void span_for_write(struct engine_vcpu *cpu, uint64_t address, unsigned size, struct span *out);
+void span_read(struct engine_vcpu *cpu, const struct span *span, void *to);
+void span_write(struct engine_vcpu *cpu, const struct span *span, const void *from);
+/*
  * The bytes at `address` on the host, or NULL: they are no memory, or in two pages. For writing
  * they are read and written as one.
  */

@@ -209,6 +209,8 @@ bool native_fault(const ucontext_t *context)
 	if (!cpu)
 		return false;
 	in_stub = NULL;
+	/* Signals as they were: who stands before our handler (ThreadSanitizer) may block all. */
+	pthread_sigmask(SIG_SETMASK, &context->uc_sigmask, NULL);
 	/* An instruction that this host has not. */
 	if (context->uc_mcontext.gregs[REG_TRAPNO] == EXCEPTION_UD)
 		cpu_fault(cpu, EXCEPTION_UD, NO_ERROR_CODE);

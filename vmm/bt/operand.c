@@ -6,7 +6,9 @@
 #include "vmm/bt/operand.h"
 
 #include <pthread.h>
+#include <string.h>
 
+#include "vmm/base/bytes.h"
 #include "vmm/bt/guest_bytes.h"
 
 #define ACCESS_DOWN 4u /* expand-down data */
@@ -110,19 +112,39 @@ void operand_set(struct engine_vcpu *cpu, const struct insn *insn, const struct 
 		linear_write(cpu, operand_linear(cpu, insn, o->size, true), o->size, value);
 }
 
-/* Two pages, or a device. */
+/* Two pages, or a device. Nothing may fault while the lock is held. */
 static uint64_t split_modify(struct engine_vcpu *cpu, uint64_t address, unsigned size, alu2_fn *fn,
 			     uint64_t b, uint16_t *flags)
 {
-	uint64_t old, value;
+	uint8_t bytes[8] = {0};
+	struct span span;
+	uint64_t old;
 
-	linear_probe_write(cpu, address, size); /* what follows does not fault */
+	span_for_write(cpu, address, size, &span);
 	pthread_mutex_lock(&split_lock);
-	old = linear_read(cpu, address, size);
-	value = fn(old, b, size, flags);
-	linear_write(cpu, address, size, value);
+	span_read(cpu, &span, bytes);
+	old = le64_get(bytes);
+	le64_put(bytes, fn(old, b, size, flags));
+	span_write(cpu, &span, bytes);
 	pthread_mutex_unlock(&split_lock);
 	return old;
+}
+
+bool split_exchange(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint8_t *old,
+		    const uint8_t *value)
+{
+	uint8_t seen[16];
+	struct span span;
+	bool equal;
+
+	span_for_write(cpu, address, size, &span);
+	pthread_mutex_lock(&split_lock);
+	span_read(cpu, &span, seen);
+	equal = memcmp(seen, old, size) == 0;
+	span_write(cpu, &span, equal ? value : seen);
+	pthread_mutex_unlock(&split_lock);
+	memcpy(old, seen, size);
+	return equal;
 }
 
 uint64_t linear_modify(struct engine_vcpu *cpu, uint64_t address, unsigned size, alu2_fn *fn,

@@ -71,6 +71,13 @@ uint64_t operand_modify(struct engine_vcpu *cpu, const struct insn *insn, const 
 uint64_t linear_modify(struct engine_vcpu *cpu, uint64_t address, unsigned size, alu2_fn *fn,
 		       uint64_t b, bool locked);
 
+/*
+ * Compare and exchange, locked, where that is no one place on the host. `value`, if `old` is there.
+ * False: it is not. *old is what was there.
+ */
+bool split_exchange(struct engine_vcpu *cpu, uint64_t address, unsigned size, uint8_t *old,
+		    const uint8_t *value);
+
 /* The stack. Addresses wrap at the stack's size. */
 void stack_push(struct engine_vcpu *cpu, unsigned size, uint64_t value);
 uint64_t stack_pop(struct engine_vcpu *cpu, unsigned size);
