@@ -14,6 +14,13 @@
 
 #define BLOCK_INSNS 64u
 
+/* A general register that an instruction of ModRM names. */
+struct place {
+	const struct operand *operand; /* NULL: the field names none */
+	unsigned reg;                  /* the guest's */
+	unsigned host;
+};
+
 /* An access's way out of line. */
 struct cold_fill {
 	uint8_t *jump;  /* the displacement that leads there */
@@ -40,6 +47,10 @@ struct lowering {
 		uint64_t rip;
 	} link[BLOCK_LINKS];
 	unsigned link_count;
+	/* Has it asked for the vector registers; where that was. */
+	bool vectors;
+	uint8_t *vectors_jump, *vectors_resume;
+	uint64_t vectors_rip;
 	unsigned point_count;
 	struct {
 		uint8_t *at;
@@ -80,10 +91,20 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 /* The linear address of the instruction's memory operand, in T; C is used. */
 void lower_address(struct lowering *l, const struct insn *insn, uint64_t next_rip);
 void lower_cold_fills(struct lowering *l);
+/* world.resume is a place of this block. T is used. */
+void lower_resume(struct lowering *l, const uint8_t *at);
 
 /* lower_integer.c, lower_control.c: false: not one that is translated, and nothing was written. */
 bool lower_integer(struct lowering *l);
 bool lower_control(struct lowering *l);
+/* lower_vector.c: likewise. */
+bool lower_vector(struct lowering *l);
+void lower_cold_vectors(struct lowering *l);
+/* The operand that a field of the encoding names, if it is a general register. */
+void lower_place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,
+		      struct place *out);
+/* The memory operand, or NULL. */
+const struct operand *lower_operand_memory(const struct insn *insn);
 
 /* The next instruction written may fault, as the guest's would. */
 static inline void lower_may_fault(struct lowering *l)

@@ -7,21 +7,13 @@
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/lower.h"
 
-/* What an instruction of ModRM does to the general registers that it names. */
-struct place {
-	const struct operand *operand; /* NULL: the field names no general register */
-	unsigned reg;                  /* the guest's */
-	unsigned host;
-};
-
 static bool is_general(enum opcode_source s, enum opcode_source a, enum opcode_source b)
 {
 	return s == a || s == b;
 }
 
-/* The operand that a field of the encoding names, if it is a general register. */
-static void place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,
-		       struct place *out)
+void lower_place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,
+		      struct place *out)
 {
 	unsigned at = 0;
 
@@ -118,7 +110,7 @@ static bool counts_by_cl(const struct insn *insn)
 	return false;
 }
 
-static const struct operand *memory_of(const struct insn *insn)
+const struct operand *lower_operand_memory(const struct insn *insn)
 {
 	for (unsigned i = 0; i < INSN_OPERANDS; i++)
 		if (insn->operand[i].kind == OPERAND_MEMORY)
@@ -175,11 +167,11 @@ static bool is_written(const struct place *p)
 
 static bool plain_find(const struct insn *insn, struct plain *p)
 {
-	p->memory = memory_of(insn);
+	p->memory = lower_operand_memory(insn);
 	p->cl = counts_by_cl(insn);
-	place_find(insn, SRC_G, SRC_G, &p->reg);
-	place_find(insn, SRC_E, SRC_R, &p->rm);
-	place_find(insn, SRC_B, SRC_B, &p->vvvv);
+	lower_place_find(insn, SRC_G, SRC_G, &p->reg);
+	lower_place_find(insn, SRC_E, SRC_R, &p->rm);
+	lower_place_find(insn, SRC_B, SRC_B, &p->vvvv);
 	p->high = is_high_byte(&p->reg) || is_high_byte(&p->rm);
 	p->rcx = p->high && (is_rcx(&p->reg) || is_rcx(&p->rm));
 	if (p->memory && p->memory->size > 8)
@@ -250,7 +242,7 @@ static bool lower_lea(struct lowering *l)
 	const struct insn *insn = l->insn;
 	struct place reg;
 
-	place_find(insn, SRC_G, SRC_G, &reg);
+	lower_place_find(insn, SRC_G, SRC_G, &reg);
 	if (insn->operand_size == 2 || insn->memory.segment >= CPU_FS)
 		return false;
 	lower_address(l, insn, l->next_rip);

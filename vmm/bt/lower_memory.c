@@ -147,11 +147,22 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 	return at;
 }
 
+void lower_resume(struct lowering *l, const uint8_t *at)
+{
+	struct emit *e = &l->e;
+
+	/* LEA T, [RIP + at] */
+	emit_byte(e, 0x40 | REX_W | REX_R);
+	emit_byte(e, 0x8d);
+	emit_byte(e, 5 | (REG_T & 7) << 3);
+	emit_number(e, (uint32_t)(at - (e->at + 4)), 4);
+	emit_store(e, FIELD(world.resume), REG_T, 8);
+}
+
 /* jump -> here: tell what is wanted, and leave. */
 static void cold_fill(struct lowering *l, const struct cold_fill *f)
 {
 	struct emit *e = &l->e;
-	uint8_t *at;
 
 	if (e->full)
 		return;
@@ -164,13 +175,7 @@ static void cold_fill(struct lowering *l, const struct cold_fill *f)
 	emit_store_constant(e, FIELD(world.fill_what), (int32_t)f->what);
 	emit_constant(e, REG_T, f->rip);
 	emit_store(e, FIELD(world.exit_rip), REG_T, 8);
-	/* LEA T, [RIP + retry] */
-	emit_byte(e, 0x40 | REX_W | REX_R);
-	emit_byte(e, 0x8d);
-	emit_byte(e, 5 | (REG_T & 7) << 3);
-	at = e->at;
-	emit_number(e, (uint32_t)(f->retry - (at + 4)), 4);
-	emit_store(e, FIELD(world.resume), REG_T, 8);
+	lower_resume(l, f->retry);
 	lower_leave(l, l->world->fill);
 }
 

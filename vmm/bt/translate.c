@@ -30,6 +30,7 @@
  */
 #include "vmm/bt/translate.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "vmm/bt/lower.h"
@@ -38,6 +39,7 @@
 
 /* More than any block becomes: of the longest instruction, body and cold part. */
 #define INSN_ROOM  400u
+#define WORLD_SIZE 16384u
 #define BLOCK_ROOM (BLOCK_INSNS * INSN_ROOM + 1024)
 
 /* Entry and exits. */
@@ -66,8 +68,69 @@ static bool is_carried(unsigned reg)
 	return !is_homed(reg) && reg != CPU_RSP;
 }
 
-static void emit_enter(struct emit *e)
+/* Of the whole registers, as wide as the host has them. */
+static void emit_vector_move(struct emit *e, unsigned reg, bool wide, bool store)
 {
+	size_t at = offsetof(struct engine_vcpu, vector.zmm) + (size_t)64 * reg;
+
+	emit_byte(e, 0x65);
+	if (wide) { /* VMOVDQU64 */
+		emit_byte(e, 0x62);
+		emit_byte(e, (reg & 8 ? 0 : 0x80) | 0x60 | (reg & 16 ? 0 : 0x10) | 1);
+		emit_byte(e, 0xfe);
+		emit_byte(e, 0x48);
+	} else { /* VMOVDQU */
+		emit_byte(e, 0xc5);
+		emit_byte(e, (reg & 8 ? 0 : 0x80) | 0x7e);
+	}
+	emit_byte(e, store ? 0x7f : 0x6f);
+	emit_byte(e, (reg & 7) << 3 | 4);
+	emit_byte(e, 0x25);
+	emit_number(e, at, 4);
+}
+
+/* KMOVQ */
+static void emit_mask_move(struct emit *e, unsigned reg, bool store)
+{
+	static const uint8_t head[] = {0x65, 0xc4, 0xe1, 0xf8};
+
+	for (unsigned i = 0; i < sizeof(head); i++)
+		emit_byte(e, head[i]);
+	emit_byte(e, store ? 0x91 : 0x90);
+	emit_byte(e, reg << 3 | 4);
+	emit_byte(e, 0x25);
+	emit_number(e, offsetof(struct engine_vcpu, vector.k) + 8ul * reg, 4);
+}
+
+/* LDMXCSR (0F AE /2), STMXCSR (/3). */
+static void emit_mxcsr(struct emit *e, size_t offset, bool store)
+{
+	emit_byte(e, 0x65);
+	emit_byte(e, 0x0f);
+	emit_byte(e, 0xae);
+	emit_byte(e, (store ? 3u : 2u) << 3 | 4);
+	emit_byte(e, 0x25);
+	emit_number(e, offset, 4);
+}
+
+static void emit_vectors(struct emit *e, bool store)
+{
+	bool wide = __builtin_cpu_supports("avx512bw");
+
+	for (unsigned reg = 0; reg < (wide ? 32u : 16u); reg++)
+		emit_vector_move(e, reg, wide, store);
+	for (unsigned reg = 0; reg < 8 && wide; reg++)
+		emit_mask_move(e, reg, store);
+	emit_mxcsr(e, offsetof(struct engine_vcpu, vector.mxcsr), store);
+	if (store)
+		emit_mxcsr(e, offsetof(struct engine_vcpu, world.host_mxcsr), false);
+	emit_store_constant(e, FIELD(world.vectors_away), store);
+}
+
+static void emit_enter(struct emit *e, bool vectors)
+{
+	if (vectors)
+		emit_vectors(e, false);
 	for (unsigned i = 0; i < sizeof(saved); i++)
 		emit_push_pop(e, 0x50, saved[i]);
 	emit_store(e, FIELD(world.host_rsp), CPU_RSP, 8);
@@ -82,6 +145,8 @@ static void emit_enter(struct emit *e)
 
 static void emit_leave(struct emit *e)
 {
+	uint8_t *away;
+
 	for (unsigned reg = 0; reg < CPU_GPRS; reg++)
 		if (is_carried(reg))
 			emit_store(e, home_of(reg), host_of(reg), 8);
@@ -90,9 +155,36 @@ static void emit_leave(struct emit *e)
 	emit_byte(e, 0x9c); /* PUSHFQ */
 	emit_stack_field(e, 0x8f, 0, offsetof(struct engine_vcpu, world.host_flags));
 	emit_byte(e, 0xfc); /* CLD */
+	/* Flags are saved: anything goes. */
+	emit_load(e, REG_C, FIELD(world.vectors_away), 8);
+	emit_byte(e, 0x48); /* TEST C, C */
+	emit_byte(e, 0x85);
+	emit_byte(e, 0xc9);
+	away = emit_jump_if(e, 5);
+	emit_vectors(e, true);
+	emit_store_constant(e, FIELD(world.vectors_live), 1);
+	*(int32_t *)(void *)away = (int32_t)(e->at - (away + 4));
 	for (unsigned i = sizeof(saved); i > 0; i--)
 		emit_push_pop(e, 0x58, saved[i - 1]);
 	emit_byte(e, 0xc3);
+}
+
+/* A block wants the vector registers. Flags are the guest's. */
+static const uint8_t *emit_vectors_wanted(struct code_cache *c, struct emit *e,
+					  const uint8_t *fault)
+{
+	const uint8_t *at = code_cache_executed(c, e->at);
+	uint8_t *skip, *jump;
+
+	emit_store(e, FIELD(world.exit_rip), REG_T, 8);
+	emit_load(e, REG_C, FIELD(world.vectors_unusable), 8);
+	skip = emit_skip_if_zero(e);
+	jump = emit_jump(e);
+	*(int32_t *)(void *)jump = (int32_t)(fault - code_cache_executed(c, jump + 4));
+	emit_skip_end(e, skip);
+	emit_vectors(e, false);
+	emit_jump_memory(e, FIELD(world.resume));
+	return at;
 }
 
 static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world_exit reason,
@@ -109,23 +201,27 @@ static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world
 
 void translate_world(struct code_cache *c, struct world_code *out)
 {
-	struct emit e = {.at = c->write, .end = c->write + 4096};
+	struct emit e = {.at = c->write, .end = c->write + WORLD_SIZE};
 
 	out->enter = code_cache_executed(c, e.at);
-	emit_enter(&e);
+	emit_enter(&e, false);
+	out->enter_vectors = code_cache_executed(c, e.at);
+	emit_enter(&e, true);
 	out->lookup = emit_exit(c, &e, WORLD_LOOKUP, true);
 	out->interpret = emit_exit(c, &e, WORLD_INTERPRET, true);
 	out->attention = emit_exit(c, &e, WORLD_ATTENTION, true);
 	out->fill = emit_exit(c, &e, WORLD_FILL, false);
 	out->fault = emit_exit(c, &e, WORLD_INTERPRET, false);
-	c->kept = c->used = 4096;
+	out->vectors = emit_vectors_wanted(c, &e, out->fault);
+	assert(!e.full);
+	c->kept = c->used = WORLD_SIZE;
 }
 
 /* Blocks. */
 
 static bool lower(struct lowering *l)
 {
-	return lower_control(l) || lower_integer(l);
+	return lower_control(l) || lower_integer(l) || lower_vector(l);
 }
 
 /* Out of line: where a jump goes until it is linked. */
@@ -190,9 +286,10 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->world = world;
 	l->first = rip;
 	l->fill_count = l->link_count = l->point_count = 0;
-	l->ended = false;
+	l->ended = l->vectors = false;
 	length = lower_block(l, bytes + offset, 4096 - offset);
 	lower_cold_fills(l);
+	lower_cold_vectors(l);
 	lower_links(l, stubs, c->blocks[c->block_count].link);
 	if (l->e.full)
 		return NULL;

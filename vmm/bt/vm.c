@@ -27,10 +27,11 @@ static struct sigaction old_action[ARRAY_SIZE(fault_signals)];
 
 static void on_fault(int signal, siginfo_t *info, void *context)
 {
-	struct sigaction *old = old_action;
+	struct sigaction *old = &old_action[0];
 
-	while (fault_signals[old - old_action] != signal)
-		old++;
+	for (unsigned i = 1; i < ARRAY_SIZE(fault_signals); i++)
+		if (fault_signals[i] == signal)
+			old = &old_action[i];
 
 	if (world_fault(context) || native_fault(context))
 		return;

@@ -33,6 +33,8 @@ int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 
+	w->vectors_away = 1;
+	w->host_mxcsr = 0x1f80;
 	w->page_mask = ~4095ull;
 	w->jump_mask = JUMP_ENTRIES - 1;
 	w->signal_stack = malloc(SIGNAL_STACK);
@@ -328,17 +330,31 @@ static bool fill(struct engine_vcpu *cpu)
 	return true;
 }
 
+/* No exception of SSE's can come, and neither #UD nor #NM. */
+static bool vectors_usable(const struct engine_vcpu *cpu)
+{
+	const uint32_t masked = 0x1f80, wanted = XCR0_SSE | XCR0_AVX;
+
+	return (cpu->vector.mxcsr & masked) == masked && !(cpu->cr0 & (CR0_EM | CR0_TS)) &&
+	       cpu->cr4 & CR4_OSFXSR && cpu->cr4 & CR4_OSXSAVE && (cpu->xcr0 & wanted) == wanted;
+}
+
 static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 {
 	struct world *w = &cpu->world;
+	/* In the middle of a block it has them already. */
+	bool vectors = w->vectors_live && code == w->resume;
 	void (*run)(void);
 
+	w->vectors_live = 0;
+	w->vectors_unusable = !vectors_usable(cpu);
 	w->exit_link = NULL;
 	w->target = code;
 	w->fast[0] = w->tlb[cpu->tlb_mode][0];
 	w->fast[1] = w->tlb[cpu->tlb_mode][1];
 	w->host_flags = (cpu->rflags & FLAGS_CARRIED) | RFLAGS_IF | RFLAGS_ONE;
-	memcpy(&run, &cpu->vm->world_code.enter, sizeof(run));
+	memcpy(&run, vectors ? &cpu->vm->world_code.enter_vectors : &cpu->vm->world_code.enter,
+	       sizeof(run));
 	run();
 	cpu->rflags = (cpu->rflags & ~FLAGS_CARRIED) | (w->host_flags & FLAGS_CARRIED);
 	cpu->rip = w->exit_rip;

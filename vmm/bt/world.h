@@ -57,9 +57,12 @@ struct world {
 	uint64_t exit_rip;            /* the guest's */
 	struct block_link *exit_link; /* of WORLD_LOOKUP: the jump that may be linked, or NULL */
 	uint64_t fill_address;
-	uint64_t fill_what;            /* size, and FILL_WRITE */
-	const uint8_t *resume;         /* of WORLD_FILL */
-	uint64_t scratch;              /* the target of a call whose push may fault */
+	uint64_t fill_what;    /* size, and FILL_WRITE */
+	const uint8_t *resume; /* of WORLD_FILL */
+	uint64_t scratch;      /* the target of a call whose push may fault */
+	/* Vector registers: in memory, not in the host's; may not be used; were, on the way out. */
+	uint64_t vectors_away, vectors_unusable, vectors_live;
+	uint32_t host_mxcsr;
 	uint64_t page_mask, jump_mask; /* what PEXT takes out of an address */
 	struct fast_tlb *fast[2];      /* of the present mode: to read, to write */
 	struct jump_entry *jumps;

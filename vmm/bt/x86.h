@@ -28,6 +28,11 @@
 
 #define RFLAGS_ARITHMETIC (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
+#define XCR0_X87    1u
+#define XCR0_SSE    2u
+#define XCR0_AVX    4u
+#define XCR0_AVX512 0xe0u
+
 #define CR0_PE (1u << 0)
 #define CR0_MP (1u << 1)
 #define CR0_EM (1u << 2)

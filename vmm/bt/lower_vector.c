@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Vector instructions of SSE and AVX, as themselves on the host's registers. Those hold the guest's
+ * only from a block's first vector instruction on: it asks whether they are there, and has them
+ * loaded if not; leaving translated code saves them. So code that uses none pays nothing.
+ *
+ * They run so only while no exception of theirs is enabled and their unit is on (world.c,
+ * vectors_usable). A misaligned operand is a fault of the host's, and the interpreter's business
+ * then.
+ */
+#include "vmm/bt/decode_impl.h"
+#include "vmm/bt/lower.h"
+
+#define FIELD(name) emit_field(offsetof(struct engine_vcpu, name))
+
+static bool is_known(const struct insn *insn)
+{
+	if (insn->opcode->id != INSN_NATIVE || insn->encoding == INSN_EVEX)
+		return false;
+	for (unsigned i = 0; i < OPCODE_OPERANDS; i++)
+		if (OPERAND_SOURCE(insn->opcode->operand[i]) == SRC_CX)
+			return false;
+	for (unsigned i = 0; i < INSN_OPERANDS; i++)
+		if (insn->operand[i].kind == OPERAND_MMX || insn->operand[i].kind == OPERAND_MASK)
+			return false;
+	return insn->has_modrm || insn->encoding == INSN_VEX;
+}
+
+/* Once a block. */
+static void vectors_want(struct lowering *l)
+{
+	uint8_t *skip;
+
+	if (l->vectors)
+		return;
+	l->vectors = true;
+	l->vectors_rip = l->rip;
+	emit_load(&l->e, REG_C, FIELD(world.vectors_away), 8);
+	skip = emit_skip_if_zero(&l->e);
+	l->vectors_jump = emit_jump(&l->e);
+	emit_skip_end(&l->e, skip);
+	l->vectors_resume = l->e.at;
+}
+
+void lower_cold_vectors(struct lowering *l)
+{
+	if (!l->vectors || l->e.full)
+		return;
+	*(int32_t *)(void *)l->vectors_jump = (int32_t)(l->e.at - (l->vectors_jump + 4));
+	lower_resume(l, l->vectors_resume);
+	emit_constant(&l->e, REG_T, l->vectors_rip);
+	lower_leave(l, l->world->vectors);
+}
+
+bool lower_vector(struct lowering *l)
+{
+	const struct insn *insn = l->insn;
+	struct emit_change change = {
+		.rm = INSN_NO_REGISTER, .reg = INSN_NO_REGISTER, .vvvv = INSN_NO_REGISTER};
+	const struct operand *memory;
+	struct place reg, rm;
+
+	if (!is_known(insn))
+		return false;
+	memory = lower_operand_memory(insn);
+	lower_place_find(insn, SRC_G, SRC_G, &reg);
+	lower_place_find(insn, SRC_E, SRC_R, &rm);
+	if (reg.operand && rm.operand && is_homed(reg.reg) && is_homed(rm.reg))
+		return false;
+	vectors_want(l);
+	if (!insn->has_modrm) { /* VZEROUPPER, VZEROALL */
+		for (unsigned i = 0; i < insn->length; i++)
+			emit_byte(&l->e, l->raw[i]);
+		return true;
+	}
+	if (memory) {
+		change.memory = true;
+		change.m = lower_memory(l, memory->size, memory->access & OPERAND_WRITE);
+	}
+	if (reg.operand)
+		change.reg = (uint8_t)lower_get(l, reg.reg, REG_C);
+	if (rm.operand)
+		change.rm = (uint8_t)lower_get(l, rm.reg, REG_C);
+	lower_may_fault(l);
+	if (!emit_insn(&l->e, insn, l->raw, &change))
+		l->e.full = true;
+	if (reg.operand && is_homed(reg.reg) && reg.operand->access & OPERAND_WRITE)
+		lower_set(l, reg.reg, REG_C);
+	if (rm.operand && is_homed(rm.reg) && rm.operand->access & OPERAND_WRITE)
+		lower_set(l, rm.reg, REG_C);
+	return true;
+}
