@@ -16,7 +16,6 @@
 #define CR0_PAGING (CR0_PG | CR0_WP | CR0_PE)
 #define CR4_PAGING (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP)
 
-
 /* The four entries of PAE paging are read when CR3 is loaded, and not again (SDM vol. 3, 4.4.1). */
 static int pdptes_load(struct engine_vcpu *cpu, uint64_t cr3, uint64_t cr0, uint64_t cr4)
 {

@@ -46,7 +46,6 @@ enum { HOST_G = 8, HOST_E = 9, HOST_B = 10 };
 #define X87_DP        16
 #define X87_REGISTERS 32
 
-
 struct native_frame {
 	_Alignas(64) uint8_t vector[HOST_VECTORS][64];
 	uint64_t mask[HOST_MASKS];
