@@ -4,9 +4,8 @@
  * only from a block's first vector instruction on: it asks whether they are there, and has them
  * loaded if not; leaving translated code saves them. So code that uses none pays nothing.
  *
- * They run so only while no exception of theirs is enabled and their unit is on (world.c,
- * vectors_usable). A misaligned operand is a fault of the host's, and the interpreter's business
- * then.
+ * They run so only while their unit is on (world.c, vectors_usable). An exception of theirs, or
+ * an operand that should be aligned, is a fault of the host's: the interpreter finds out which.
  */
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/lower.h"
@@ -15,6 +14,8 @@
 
 static bool is_known(const struct insn *insn)
 {
+	if (insn->opcode->id == INSN_LDMXCSR || insn->opcode->id == INSN_STMXCSR)
+		return true;
 	if (insn->opcode->id != INSN_NATIVE || insn->encoding == INSN_EVEX)
 		return false;
 	for (unsigned i = 0; i < OPCODE_OPERANDS; i++)

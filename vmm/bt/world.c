@@ -330,13 +330,13 @@ static bool fill(struct engine_vcpu *cpu)
 	return true;
 }
 
-/* No exception of SSE's can come, and neither #UD nor #NM. */
+/* Neither #UD nor #NM can come of them. */
 static bool vectors_usable(const struct engine_vcpu *cpu)
 {
-	const uint32_t masked = 0x1f80, wanted = XCR0_SSE | XCR0_AVX;
+	const uint32_t wanted = XCR0_SSE | XCR0_AVX;
 
-	return (cpu->vector.mxcsr & masked) == masked && !(cpu->cr0 & (CR0_EM | CR0_TS)) &&
-	       cpu->cr4 & CR4_OSFXSR && cpu->cr4 & CR4_OSXSAVE && (cpu->xcr0 & wanted) == wanted;
+	return !(cpu->cr0 & (CR0_EM | CR0_TS)) && cpu->cr4 & CR4_OSFXSR && cpu->cr4 & CR4_OSXSAVE &&
+	       (cpu->xcr0 & wanted) == wanted;
 }
 
 static void enter(struct engine_vcpu *cpu, const uint8_t *code)
