@@ -7,10 +7,10 @@
 #include "vmm/bt/translate.h"
 
 /* The glue's registers, and the guest's RCX. */
-#define REG_C   CPU_RCX
-#define REG_T   CPU_R15
-#define REG_H   CPU_R11
-#define REG_RCX CPU_R14
+#define GLUE_C   CPU_RCX
+#define GLUE_T   CPU_R15
+#define GLUE_H   CPU_R11
+#define HOST_RCX CPU_R14
 
 #define BLOCK_INSNS 64u
 
@@ -68,7 +68,7 @@ static inline bool is_homed(unsigned reg)
 /* Where a guest's register is that is not. */
 static inline unsigned host_of(unsigned reg)
 {
-	return reg == CPU_RCX ? REG_RCX : reg;
+	return reg == CPU_RCX ? HOST_RCX : reg;
 }
 
 static inline struct emit_memory home_of(unsigned reg)

@@ -25,7 +25,7 @@ static void poll(struct lowering *l)
 {
 	uint8_t *skip;
 
-	emit_load(&l->e, REG_C, FIELD(attention), 1);
+	emit_load(&l->e, GLUE_C, FIELD(attention), 1);
 	skip = emit_skip_if_zero(&l->e);
 	lower_leave(l, l->world->attention);
 	emit_skip_end(&l->e, skip);
@@ -34,26 +34,26 @@ static void poll(struct lowering *l)
 void lower_goto_t(struct lowering *l)
 {
 	struct emit *e = &l->e;
-	struct emit_memory m = emit_at(REG_C, 0);
+	struct emit_memory m = emit_at(GLUE_C, 0);
 	uint8_t *skip;
 
 	poll(l);
-	emit_extract(e, REG_C, REG_T, FIELD(world.jump_mask));
-	emit_load(e, REG_H, FIELD(world.jumps), 8);
-	m.index = REG_C;
-	emit_lea(e, REG_C, m, 8); /* twice: entries have 16 bytes */
-	m = emit_at(REG_H, 0);
-	m.index = REG_C;
+	emit_extract(e, GLUE_C, GLUE_T, FIELD(world.jump_mask));
+	emit_load(e, GLUE_H, FIELD(world.jumps), 8);
+	m.index = GLUE_C;
+	emit_lea(e, GLUE_C, m, 8); /* twice: entries have 16 bytes */
+	m = emit_at(GLUE_H, 0);
+	m.index = GLUE_C;
 	m.scale = 8;
-	emit_lea(e, REG_H, m, 8);
-	emit_load(e, REG_C, emit_at(REG_H, offsetof(struct jump_entry, tag)), 8);
-	m = emit_at(REG_C, 0);
-	m.index = REG_T;
-	emit_lea(e, REG_C, m, 8);
+	emit_lea(e, GLUE_H, m, 8);
+	emit_load(e, GLUE_C, emit_at(GLUE_H, offsetof(struct jump_entry, tag)), 8);
+	m = emit_at(GLUE_C, 0);
+	m.index = GLUE_T;
+	emit_lea(e, GLUE_C, m, 8);
 	skip = emit_skip_if_zero(e);
 	lower_leave(l, l->world->lookup);
 	emit_skip_end(e, skip);
-	emit_jump_memory(e, emit_at(REG_H, offsetof(struct jump_entry, code)));
+	emit_jump_memory(e, emit_at(GLUE_H, offsetof(struct jump_entry, code)));
 }
 
 /* A jump that can be linked, to a place out of line that looks the target up until then. */
@@ -73,12 +73,12 @@ void lower_goto(struct lowering *l, uint64_t rip)
 	bool back = rip <= l->rip;
 
 	if (!is_near(l, rip)) {
-		emit_constant(&l->e, REG_T, rip);
+		emit_constant(&l->e, GLUE_T, rip);
 		lower_goto_t(l);
 		return;
 	}
 	if (back) {
-		emit_constant(&l->e, REG_T, rip);
+		emit_constant(&l->e, GLUE_T, rip);
 		poll(l);
 	}
 	add_link(l, emit_jump(&l->e), rip);
@@ -100,18 +100,18 @@ static bool lower_push(struct lowering *l)
 		return false;
 	if (o->kind == OPERAND_MEMORY) {
 		m = lower_memory(l, 8, false);
-		emit_load(&l->e, REG_C, m, 8);
-		emit_store(&l->e, FIELD(world.scratch), REG_C, 8);
+		emit_load(&l->e, GLUE_C, m, 8);
+		emit_store(&l->e, FIELD(world.scratch), GLUE_C, 8);
 	}
 	m = lower_based(l, CPU_RSP, -8, 8, true);
 	if (o->kind == OPERAND_IMMEDIATE)
 		emit_store_constant(&l->e, m, (int32_t)l->insn->immediate);
 	else if (o->kind == OPERAND_MEMORY)
-		emit_load(&l->e, REG_C, FIELD(world.scratch), 8);
+		emit_load(&l->e, GLUE_C, FIELD(world.scratch), 8);
 	if (o->kind == OPERAND_MEMORY)
-		emit_store(&l->e, m, REG_C, 8);
+		emit_store(&l->e, m, GLUE_C, 8);
 	else if (o->kind == OPERAND_GPR)
-		emit_store(&l->e, m, lower_get(l, o->reg, REG_C), 8);
+		emit_store(&l->e, m, lower_get(l, o->reg, GLUE_C), 8);
 	stack_move(l, -8);
 	return true;
 }
@@ -125,8 +125,8 @@ static bool lower_pop(struct lowering *l)
 		return false;
 	m = lower_based(l, CPU_RSP, 0, 8, false);
 	if (is_homed(o->reg)) {
-		emit_load(&l->e, REG_C, m, 8);
-		lower_set(l, o->reg, REG_C);
+		emit_load(&l->e, GLUE_C, m, 8);
+		lower_set(l, o->reg, GLUE_C);
 	} else {
 		emit_load(&l->e, host_of(o->reg), m, 8);
 	}
@@ -141,9 +141,9 @@ static bool lower_leave_frame(struct lowering *l)
 	if (l->insn->operand_size != 8)
 		return false;
 	m = lower_based(l, CPU_RBP, 0, 8, false);
-	emit_load(&l->e, REG_C, m, 8);
+	emit_load(&l->e, GLUE_C, m, 8);
 	emit_lea(&l->e, CPU_RSP, emit_at(CPU_RBP, 8), 8);
-	emit_move(&l->e, CPU_RBP, REG_C);
+	emit_move(&l->e, CPU_RBP, GLUE_C);
 	return true;
 }
 
@@ -153,8 +153,8 @@ static void push_return(struct lowering *l)
 {
 	struct emit_memory m = lower_based(l, CPU_RSP, -8, 8, true);
 
-	emit_constant(&l->e, REG_C, l->next_rip);
-	emit_store(&l->e, m, REG_C, 8);
+	emit_constant(&l->e, GLUE_C, l->next_rip);
+	emit_store(&l->e, m, GLUE_C, 8);
 	stack_move(l, -8);
 }
 
@@ -175,11 +175,11 @@ static bool target_get(struct lowering *l)
 	if (o->kind == OPERAND_MEMORY) {
 		struct emit_memory m = lower_memory(l, 8, false);
 
-		emit_load(&l->e, REG_T, m, 8);
+		emit_load(&l->e, GLUE_T, m, 8);
 	} else if (is_homed(o->reg)) {
-		emit_load(&l->e, REG_T, home_of(o->reg), 8);
+		emit_load(&l->e, GLUE_T, home_of(o->reg), 8);
 	} else {
-		emit_move(&l->e, REG_T, host_of(o->reg));
+		emit_move(&l->e, GLUE_T, host_of(o->reg));
 	}
 	return true;
 }
@@ -188,9 +188,9 @@ static bool lower_call_indirect(struct lowering *l)
 {
 	if (!target_get(l))
 		return false;
-	emit_store(&l->e, FIELD(world.scratch), REG_T, 8);
+	emit_store(&l->e, FIELD(world.scratch), GLUE_T, 8);
 	push_return(l);
-	emit_load(&l->e, REG_T, FIELD(world.scratch), 8);
+	emit_load(&l->e, GLUE_T, FIELD(world.scratch), 8);
 	lower_goto_t(l);
 	return true;
 }
@@ -202,7 +202,7 @@ static bool lower_ret(struct lowering *l)
 	if (l->insn->operand_size != 8)
 		return false;
 	m = lower_based(l, CPU_RSP, 0, 8, false);
-	emit_load(&l->e, REG_T, m, 8);
+	emit_load(&l->e, GLUE_T, m, 8);
 	stack_move(l, 8 + (int32_t)(l->insn->immediate & 0xffff));
 	lower_goto_t(l);
 	return true;

@@ -183,25 +183,25 @@ static bool plain_find(const struct insn *insn, struct plain *p)
 
 static void plain_registers(struct lowering *l, struct plain *p, struct emit_change *change)
 {
-	uint8_t spare[4] = {REG_T, REG_H, REG_C, INSN_NO_REGISTER};
+	uint8_t spare[4] = {GLUE_T, GLUE_H, GLUE_C, INSN_NO_REGISTER};
 	unsigned used = 0;
 
 	if (p->memory) {
-		spare[0] = p->cl ? INSN_NO_REGISTER : REG_C;
+		spare[0] = p->cl ? INSN_NO_REGISTER : GLUE_C;
 		spare[1] = INSN_NO_REGISTER;
 	} else if (p->cl) {
 		spare[2] = INSN_NO_REGISTER;
 	}
 	if (p->cl || p->rcx)
-		emit_move(&l->e, REG_C, REG_RCX);
+		emit_move(&l->e, GLUE_C, HOST_RCX);
 	/* plain_find has counted: there are enough. */
 	if (!place_get(l, &p->reg, spare, &used) || !place_get(l, &p->rm, spare, &used) ||
 	    !place_get(l, &p->vvvv, spare, &used))
 		l->e.full = true;
 	if (p->rcx && is_rcx(&p->reg))
-		p->reg.host = REG_C;
+		p->reg.host = GLUE_C;
 	if (p->rcx && is_rcx(&p->rm))
-		p->rm.host = REG_C;
+		p->rm.host = GLUE_C;
 	change->reg = (uint8_t)(is_high_byte(&p->reg) ? INSN_NO_REGISTER : p->reg.host);
 	change->rm = (uint8_t)(is_high_byte(&p->rm) ? INSN_NO_REGISTER : p->rm.host);
 	change->vvvv = (uint8_t)p->vvvv.host;
@@ -219,8 +219,8 @@ static bool lower_plain(struct lowering *l)
 		change.memory = true;
 		change.m = lower_memory(l, p.memory->size, p.memory->access & OPERAND_WRITE);
 		if (p.high) {
-			emit_lea(&l->e, REG_C, change.m, 8);
-			change.m = emit_at(REG_C, 0);
+			emit_lea(&l->e, GLUE_C, change.m, 8);
+			change.m = emit_at(GLUE_C, 0);
 		}
 	}
 	plain_registers(l, &p, &change);
@@ -233,7 +233,7 @@ static bool lower_plain(struct lowering *l)
 	place_put(l, &p.vvvv);
 	if (p.rcx &&
 	    ((is_rcx(&p.reg) && is_written(&p.reg)) || (is_rcx(&p.rm) && is_written(&p.rm))))
-		emit_move(&l->e, REG_RCX, REG_C);
+		emit_move(&l->e, HOST_RCX, GLUE_C);
 	return true;
 }
 
@@ -247,9 +247,9 @@ static bool lower_lea(struct lowering *l)
 		return false;
 	lower_address(l, insn, l->next_rip);
 	if (insn->operand_size == 4) { /* MOV T, T of 32 bits */
-		emit_lea(&l->e, REG_T, emit_at(REG_T, 0), 4);
+		emit_lea(&l->e, GLUE_T, emit_at(GLUE_T, 0), 4);
 	}
-	lower_set(l, reg.reg, REG_T);
+	lower_set(l, reg.reg, GLUE_T);
 	return true;
 }
 
@@ -263,15 +263,15 @@ static bool lower_short(struct lowering *l)
 	if (insn->has_modrm || o->kind != OPERAND_GPR || insn->operand[1].kind == OPERAND_MEMORY)
 		return false;
 	if (reg == CPU_GPRS + CPU_RCX) { /* CH */
-		emit_move(&l->e, REG_C, REG_RCX);
+		emit_move(&l->e, GLUE_C, HOST_RCX);
 		emit_short(&l->e, insn, l->raw, INSN_NO_REGISTER);
-		emit_move(&l->e, REG_RCX, REG_C);
+		emit_move(&l->e, HOST_RCX, GLUE_C);
 	} else if (reg >= CPU_GPRS) {
 		emit_short(&l->e, insn, l->raw, INSN_NO_REGISTER);
 	} else if (is_homed(reg)) {
-		emit_load(&l->e, REG_T, home_of(reg), 8);
-		emit_short(&l->e, insn, l->raw, REG_T);
-		emit_store(&l->e, home_of(reg), REG_T, 8);
+		emit_load(&l->e, GLUE_T, home_of(reg), 8);
+		emit_short(&l->e, insn, l->raw, GLUE_T);
+		emit_store(&l->e, home_of(reg), GLUE_T, 8);
 	} else {
 		emit_short(&l->e, insn, l->raw, host_of(reg));
 	}

@@ -39,25 +39,25 @@ void lower_address(struct lowering *l, const struct insn *insn, uint64_t next_ri
 	if (m->base == INSN_RIP || (m->base == INSN_NO_REGISTER && m->index == INSN_NO_REGISTER)) {
 		uint64_t at = (uint64_t)m->displacement + (m->base == INSN_RIP ? next_rip : 0);
 
-		emit_constant(&l->e, REG_T, size == 4 ? (uint32_t)at : at);
+		emit_constant(&l->e, GLUE_T, size == 4 ? (uint32_t)at : at);
 	} else {
 		if (m->base != INSN_NO_REGISTER)
-			a.base = (uint8_t)lower_get(l, m->base, REG_T);
+			a.base = (uint8_t)lower_get(l, m->base, GLUE_T);
 		if (m->index != INSN_NO_REGISTER)
-			a.index = (uint8_t)lower_get(l, m->index, REG_C);
+			a.index = (uint8_t)lower_get(l, m->index, GLUE_C);
 		a.displacement = far ? 0 : (int32_t)m->displacement;
-		emit_lea(&l->e, REG_T, a, size);
+		emit_lea(&l->e, GLUE_T, a, size);
 	}
 	if (m->segment >= CPU_FS) {
-		emit_load(&l->e, REG_C,
+		emit_load(&l->e, GLUE_C,
 			  emit_field(offsetof(struct engine_vcpu, segment) +
 				     m->segment * sizeof(struct cpu_segment) +
 				     offsetof(struct cpu_segment, base)),
 			  8);
-		a = emit_at(REG_T, 0);
-		a.index = REG_C;
+		a = emit_at(GLUE_T, 0);
+		a.index = GLUE_C;
 		a.scale = 1;
-		emit_lea(&l->e, REG_T, a, 8);
+		emit_lea(&l->e, GLUE_T, a, 8);
 	}
 }
 
@@ -84,33 +84,33 @@ static void add_fill(struct lowering *l, const struct insn *insn, struct emit_me
 static uint8_t *probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
 {
 	struct emit *e = &l->e;
-	struct emit_memory last = at, entry = emit_at(REG_T, 0);
+	struct emit_memory last = at, entry = emit_at(GLUE_T, 0);
 	unsigned from = at.base;
 	uint8_t *skip, *jump;
 
 	if (at.displacement) {
-		emit_lea(e, REG_C, at, 8);
-		from = REG_C;
+		emit_lea(e, GLUE_C, at, 8);
+		from = GLUE_C;
 	}
 	last.displacement += (int32_t)size - 1;
 	if (last.displacement == at.displacement) {
-		emit_extract(e, REG_H, from, FIELD(world.page_mask));
+		emit_extract(e, GLUE_H, from, FIELD(world.page_mask));
 	} else {
-		emit_lea(e, REG_H, last, 8);
-		emit_extract(e, REG_H, REG_H, FIELD(world.page_mask));
+		emit_lea(e, GLUE_H, last, 8);
+		emit_extract(e, GLUE_H, GLUE_H, FIELD(world.page_mask));
 	}
-	emit_rorx(e, REG_C, from, 12);
-	emit_extend_16(e, REG_C, REG_C);
-	emit_load(e, REG_T, emit_field(offsetof(struct engine_vcpu, world.fast) + (write ? 8 : 0)),
+	emit_rorx(e, GLUE_C, from, 12);
+	emit_extend_16(e, GLUE_C, GLUE_C);
+	emit_load(e, GLUE_T, emit_field(offsetof(struct engine_vcpu, world.fast) + (write ? 8 : 0)),
 		  8);
-	entry.index = REG_C;
+	entry.index = GLUE_C;
 	entry.scale = 8;
-	emit_lea(e, REG_T, entry, 8);
-	emit_load(e, REG_C, emit_at(REG_T, offsetof(struct fast_tlb, tag)), 8);
-	entry = emit_at(REG_C, 0);
-	entry.index = REG_H;
-	emit_lea(e, REG_C, entry, 8);
-	emit_load(e, REG_H, emit_at(REG_T, offsetof(struct fast_tlb, addend)), 8);
+	emit_lea(e, GLUE_T, entry, 8);
+	emit_load(e, GLUE_C, emit_at(GLUE_T, offsetof(struct fast_tlb, tag)), 8);
+	entry = emit_at(GLUE_C, 0);
+	entry.index = GLUE_H;
+	emit_lea(e, GLUE_C, entry, 8);
+	emit_load(e, GLUE_H, emit_at(GLUE_T, offsetof(struct fast_tlb, addend)), 8);
 	skip = emit_skip_if_zero(e);
 	jump = emit_jump(e);
 	emit_skip_end(e, skip);
@@ -124,7 +124,7 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 	uint8_t *retry = l->e.at, *jump = probe(l, at, size, write);
 
 	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
-	at.index = REG_H;
+	at.index = GLUE_H;
 	return at;
 }
 
@@ -139,11 +139,11 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 				   (int32_t)insn->memory.displacement, size, write);
 	lower_address(l, insn, l->next_rip);
 	/* T becomes the entry's address: the linear one is made again behind it. */
-	jump = probe(l, emit_at(REG_T, 0), size, write);
+	jump = probe(l, emit_at(GLUE_T, 0), size, write);
 	add_fill(l, insn, (struct emit_memory){0}, jump, retry, size | (write ? FILL_WRITE : 0));
 	lower_address(l, insn, l->next_rip);
-	at = emit_at(REG_T, 0);
-	at.index = REG_H;
+	at = emit_at(GLUE_T, 0);
+	at.index = GLUE_H;
 	return at;
 }
 
@@ -154,9 +154,9 @@ void lower_resume(struct lowering *l, const uint8_t *at)
 	/* LEA T, [RIP + at] */
 	emit_byte(e, 0x40 | REX_W | REX_R);
 	emit_byte(e, 0x8d);
-	emit_byte(e, 5 | (REG_T & 7) << 3);
+	emit_byte(e, 5 | (GLUE_T & 7) << 3);
 	emit_number(e, (uint32_t)(at - (e->at + 4)), 4);
-	emit_store(e, FIELD(world.resume), REG_T, 8);
+	emit_store(e, FIELD(world.resume), GLUE_T, 8);
 }
 
 /* jump -> here: tell what is wanted, and leave. */
@@ -170,11 +170,11 @@ static void cold_fill(struct lowering *l, const struct cold_fill *f)
 	if (f->insn)
 		lower_address(l, f->insn, f->rip + f->insn->length);
 	else
-		emit_lea(e, REG_T, f->m, 8);
-	emit_store(e, FIELD(world.fill_address), REG_T, 8);
+		emit_lea(e, GLUE_T, f->m, 8);
+	emit_store(e, FIELD(world.fill_address), GLUE_T, 8);
 	emit_store_constant(e, FIELD(world.fill_what), (int32_t)f->what);
-	emit_constant(e, REG_T, f->rip);
-	emit_store(e, FIELD(world.exit_rip), REG_T, 8);
+	emit_constant(e, GLUE_T, f->rip);
+	emit_store(e, FIELD(world.exit_rip), GLUE_T, 8);
 	lower_resume(l, f->retry);
 	lower_leave(l, l->world->fill);
 }

@@ -36,7 +36,7 @@ static void vectors_want(struct lowering *l)
 		return;
 	l->vectors = true;
 	l->vectors_rip = l->rip;
-	emit_load(&l->e, REG_C, FIELD(world.vectors_away), 8);
+	emit_load(&l->e, GLUE_C, FIELD(world.vectors_away), 8);
 	skip = emit_skip_if_zero(&l->e);
 	l->vectors_jump = emit_jump(&l->e);
 	emit_skip_end(&l->e, skip);
@@ -49,7 +49,7 @@ void lower_cold_vectors(struct lowering *l)
 		return;
 	*(int32_t *)(void *)l->vectors_jump = (int32_t)(l->e.at - (l->vectors_jump + 4));
 	lower_resume(l, l->vectors_resume);
-	emit_constant(&l->e, REG_T, l->vectors_rip);
+	emit_constant(&l->e, GLUE_T, l->vectors_rip);
 	lower_leave(l, l->world->vectors);
 }
 
@@ -79,15 +79,15 @@ bool lower_vector(struct lowering *l)
 		change.m = lower_memory(l, memory->size, memory->access & OPERAND_WRITE);
 	}
 	if (reg.operand)
-		change.reg = (uint8_t)lower_get(l, reg.reg, REG_C);
+		change.reg = (uint8_t)lower_get(l, reg.reg, GLUE_C);
 	if (rm.operand)
-		change.rm = (uint8_t)lower_get(l, rm.reg, REG_C);
+		change.rm = (uint8_t)lower_get(l, rm.reg, GLUE_C);
 	lower_may_fault(l);
 	if (!emit_insn(&l->e, insn, l->raw, &change))
 		l->e.full = true;
 	if (reg.operand && is_homed(reg.reg) && reg.operand->access & OPERAND_WRITE)
-		lower_set(l, reg.reg, REG_C);
+		lower_set(l, reg.reg, GLUE_C);
 	if (rm.operand && is_homed(rm.reg) && rm.operand->access & OPERAND_WRITE)
-		lower_set(l, rm.reg, REG_C);
+		lower_set(l, rm.reg, GLUE_C);
 	return true;
 }

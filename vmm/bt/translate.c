@@ -156,7 +156,7 @@ static void emit_leave(struct emit *e)
 	emit_stack_field(e, 0x8f, 0, offsetof(struct engine_vcpu, world.host_flags));
 	emit_byte(e, 0xfc); /* CLD */
 	/* Flags are saved: anything goes. */
-	emit_load(e, REG_C, FIELD(world.vectors_away), 8);
+	emit_load(e, GLUE_C, FIELD(world.vectors_away), 8);
 	emit_byte(e, 0x48); /* TEST C, C */
 	emit_byte(e, 0x85);
 	emit_byte(e, 0xc9);
@@ -176,8 +176,8 @@ static const uint8_t *emit_vectors_wanted(struct code_cache *c, struct emit *e,
 	const uint8_t *at = code_cache_executed(c, e->at);
 	uint8_t *skip, *jump;
 
-	emit_store(e, FIELD(world.exit_rip), REG_T, 8);
-	emit_load(e, REG_C, FIELD(world.vectors_unusable), 8);
+	emit_store(e, FIELD(world.exit_rip), GLUE_T, 8);
+	emit_load(e, GLUE_C, FIELD(world.vectors_unusable), 8);
 	skip = emit_skip_if_zero(e);
 	jump = emit_jump(e);
 	*(int32_t *)(void *)jump = (int32_t)(fault - code_cache_executed(c, jump + 4));
@@ -193,7 +193,7 @@ static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world
 	const uint8_t *at = code_cache_executed(c, e->at);
 
 	if (rip_in_t)
-		emit_store(e, FIELD(world.exit_rip), REG_T, 8);
+		emit_store(e, FIELD(world.exit_rip), GLUE_T, 8);
 	emit_store_constant(e, FIELD(world.exit_reason), (int32_t)reason);
 	emit_leave(e);
 	return at;
@@ -229,9 +229,9 @@ static void lower_links(struct lowering *l, uint8_t *stubs[BLOCK_LINKS], struct 
 {
 	for (unsigned i = 0; i < l->link_count; i++) {
 		stubs[i] = l->e.at;
-		emit_constant(&l->e, REG_T, (uintptr_t)&links[i]);
-		emit_store(&l->e, FIELD(world.exit_link), REG_T, 8);
-		emit_constant(&l->e, REG_T, l->link[i].rip);
+		emit_constant(&l->e, GLUE_T, (uintptr_t)&links[i]);
+		emit_store(&l->e, FIELD(world.exit_link), GLUE_T, 8);
+		emit_constant(&l->e, GLUE_T, l->link[i].rip);
 		lower_leave(l, l->world->lookup);
 		if (!l->e.full)
 			*(int32_t *)(void *)l->link[i].jump =
@@ -255,7 +255,7 @@ static unsigned lower_block(struct lowering *l, const uint8_t *at, unsigned room
 		l->rip = l->first + done;
 		l->next_rip = l->rip + (good ? insn->length : 0);
 		if (!good || !lower(l)) {
-			emit_constant(&l->e, REG_T, l->rip);
+			emit_constant(&l->e, GLUE_T, l->rip);
 			lower_leave(l, l->world->interpret);
 			l->ended = true;
 			break;

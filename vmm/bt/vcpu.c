@@ -274,12 +274,8 @@ static void signals_unblock(void)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
+static enum vcpu_exit run(struct engine_vcpu *cpu)
 {
-	(void)err;
-	signals_unblock();
-	if (cpu->vm->code)
-		world_thread(cpu);
 	for (;;) {
 		atomic_store(&cpu->attention, false);
 		if (atomic_exchange(&cpu->kicked, false))
@@ -300,6 +296,20 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 		if (!take_interrupts(cpu) || !run_batch(cpu))
 			return VCPU_EXIT_SHUTDOWN;
 	}
+}
+
+enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
+{
+	enum vcpu_exit why;
+
+	(void)err;
+	signals_unblock();
+	if (cpu->vm->code)
+		world_thread_begin(cpu);
+	why = run(cpu);
+	if (cpu->vm->code)
+		world_thread_end(cpu);
+	return why;
 }
 
 int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_table *cpuid,

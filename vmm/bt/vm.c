@@ -45,7 +45,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 
 static void faults_catch(void)
 {
-	/* Translated code has no stack: world_thread gives it one. */
+	/* Translated code has no stack: world_thread_begin gives it one. */
 	struct sigaction action = {.sa_sigaction = on_fault,
 				   .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
 	struct sigaction present;

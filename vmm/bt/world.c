@@ -85,11 +85,18 @@ bool world_fault(void *context)
 	return true;
 }
 
-void world_thread(struct engine_vcpu *cpu)
+void world_thread_end(struct engine_vcpu *cpu)
+{
+	in_world = NULL;
+	sigaltstack(&cpu->world.thread_stack, NULL);
+}
+
+void world_thread_begin(struct engine_vcpu *cpu)
 {
 	sigset_t set;
 
 	in_world = cpu;
+	sigaltstack(NULL, &cpu->world.thread_stack);
 	syscall(SYS_arch_prctl, ARCH_SET_GS, cpu);
 	signal_stack_arm(cpu);
 	/* Only what translated code raises itself may come. */

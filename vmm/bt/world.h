@@ -12,6 +12,7 @@
 #ifndef VMM_BT_WORLD_H
 #define VMM_BT_WORLD_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -71,7 +72,8 @@ struct world {
 	unsigned jump_count;
 	uint16_t jump_log[JUMP_ENTRIES];
 	void *signal_stack;
-	uint64_t emptied; /* of the code cache, when `jumps` was last empty */
+	stack_t thread_stack; /* the thread's own one for signals */
+	uint64_t emptied;     /* of the code cache, when `jumps` was last empty */
 };
 
 #define FILL_WRITE 0x100u
@@ -79,8 +81,9 @@ struct world {
 int world_create(struct engine_vcpu *cpu);
 void world_destroy(struct engine_vcpu *cpu);
 
-/* The thread that is to run it, before it does. */
-void world_thread(struct engine_vcpu *cpu);
+/* The thread that is to run it, before it does, and when it is done. */
+void world_thread_begin(struct engine_vcpu *cpu);
+void world_thread_end(struct engine_vcpu *cpu);
 /* As interp_run, until attention is called for. */
 bool world_run(struct engine_vcpu *cpu);
 
