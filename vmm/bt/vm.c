@@ -203,9 +203,13 @@ static int bt_vcpu_state_get(struct engine_vcpu *cpu, struct cpu_state *out, str
 	if (out->msr_count < CPU_MSRS_MAX)
 		out->msr[out->msr_count++] =
 			(struct cpu_msr){.index = 0x6e0, .value = lapic.tsc_deadline};
-	for (uint32_t i = 0x4b564d00; i <= 0x4b564d01 && out->msr_count < CPU_MSRS_MAX; i++)
-		out->msr[out->msr_count++] =
-			(struct cpu_msr){.index = i, .value = cpu->clock_msr[i - 0x4b564d00]};
+	for (uint32_t i = 0x4b564d00; i <= 0x4b564d01 && out->msr_count < CPU_MSRS_MAX; i++) {
+		uint64_t value;
+
+		/* Not where the guest is not shown them. */
+		if (kvmclock_msr_read(cpu, i, &value) == 0)
+			out->msr[out->msr_count++] = (struct cpu_msr){.index = i, .value = value};
+	}
 	return 0;
 }
 
