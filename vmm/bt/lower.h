@@ -31,6 +31,19 @@ struct cold_fill {
 	unsigned what;
 };
 
+/* Pushes, or pops, in a row: one look-up, and each its own out of line where that fails. */
+#define RUN_INSNS 16u
+#define RUNS_MAX  4u
+
+struct stack_run {
+	bool push;
+	unsigned count;
+	struct insn insn[RUN_INSNS];
+	uint64_t rip[RUN_INSNS];
+	uint8_t *jump;        /* the displacement that leads out of line */
+	const uint8_t *after; /* where both ways meet */
+};
+
 struct lowering {
 	struct emit e;
 	struct code_cache *cache;
@@ -38,10 +51,11 @@ struct lowering {
 	uint64_t rip, next_rip; /* of the instruction */
 	uint64_t first;         /* of the block */
 	const uint8_t *raw;     /* its bytes */
+	const uint8_t *end;     /* of the page's */
 	const struct insn *insn;
 	struct insn insns[BLOCK_INSNS]; /* they outlive their lowering, for the cold part */
 	unsigned fill_count;
-	struct cold_fill fill[2 * BLOCK_INSNS];
+	struct cold_fill fill[2 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
 	struct {
 		uint8_t *jump;
 		uint64_t rip;
@@ -56,6 +70,8 @@ struct lowering {
 		uint8_t *at;
 		uint64_t rip;
 	} point[BLOCK_INSNS];
+	unsigned run_count;
+	struct stack_run run[RUNS_MAX];
 	bool ended; /* the last instruction does not go on to the next */
 };
 
@@ -88,6 +104,11 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write);
 /* Of `size` bytes at base + displacement, a register that is in the host's. */
 struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displacement,
 			       unsigned size, bool write);
+/*
+ * The look-up alone, of a register and a displacement: H becomes what must be added, C and T are
+ * used. Returns the displacement of the jump that a miss takes.
+ */
+uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, bool write);
 /* The linear address of the instruction's memory operand, in T; C is used. */
 void lower_address(struct lowering *l, const struct insn *insn, uint64_t next_rip);
 void lower_cold_fills(struct lowering *l);
@@ -97,6 +118,9 @@ void lower_resume(struct lowering *l, const uint8_t *at);
 /* lower_integer.c, lower_control.c: false: not one that is translated, and nothing was written. */
 bool lower_integer(struct lowering *l);
 bool lower_control(struct lowering *l);
+/* Instructions from the present one on that are a run, with what it ends in: their bytes, or 0. */
+unsigned lower_run(struct lowering *l);
+void lower_cold_runs(struct lowering *l);
 /* lower_vector.c: likewise. */
 bool lower_vector(struct lowering *l);
 void lower_cold_vectors(struct lowering *l);

@@ -56,6 +56,24 @@ void lower_goto_t(struct lowering *l)
 	emit_jump_memory(e, emit_at(GLUE_H, offsetof(struct jump_entry, code)));
 }
 
+/* The same of an address that is known here, and is in T. */
+static void goto_known(struct lowering *l, uint64_t rip)
+{
+	struct emit *e = &l->e;
+	int32_t at = (int32_t)((rip & (JUMP_ENTRIES - 1)) * sizeof(struct jump_entry));
+	struct emit_memory m = emit_at(GLUE_C, 0);
+	uint8_t *skip;
+
+	emit_load(e, GLUE_H, FIELD(world.jumps), 8);
+	emit_load(e, GLUE_C, emit_at(GLUE_H, at + (int32_t)offsetof(struct jump_entry, tag)), 8);
+	m.index = GLUE_T;
+	emit_lea(e, GLUE_C, m, 8);
+	skip = emit_skip_if_zero(e);
+	lower_leave(l, l->world->lookup);
+	emit_skip_end(e, skip);
+	emit_jump_memory(e, emit_at(GLUE_H, at + (int32_t)offsetof(struct jump_entry, code)));
+}
+
 /* A jump that can be linked, to a place out of line that looks the target up until then. */
 static void add_link(struct lowering *l, uint8_t *jump, uint64_t rip)
 {
@@ -70,67 +88,215 @@ static bool is_near(const struct lowering *l, uint64_t rip)
 
 void lower_goto(struct lowering *l, uint64_t rip)
 {
-	bool back = rip <= l->rip;
+	bool near = is_near(l, rip), back = rip <= l->rip;
 
-	if (!is_near(l, rip)) {
+	if (!near || back)
 		emit_constant(&l->e, GLUE_T, rip);
-		lower_goto_t(l);
-		return;
-	}
-	if (back) {
-		emit_constant(&l->e, GLUE_T, rip);
+	if (back)
 		poll(l);
-	}
-	add_link(l, emit_jump(&l->e), rip);
+	if (!near)
+		goto_known(l, rip);
+	else
+		add_link(l, emit_jump(&l->e), rip);
 }
 
-/* The stack. */
+/*
+ * The stack. Pushes in a row, and a call behind them, are one look-up, and so are pops and a
+ * return: what H holds is a page's, however RSP moves meanwhile. If they lie in two pages each has
+ * its own look-up, out of line.
+ */
+
+static bool is_plain_push(const struct insn *insn)
+{
+	const struct operand *o = &insn->operand[0];
+
+	return insn->opcode->id == INSN_PUSH && o->size == 8 &&
+	       (o->kind == OPERAND_GPR || o->kind == OPERAND_IMMEDIATE);
+}
+
+static bool is_plain_pop(const struct insn *insn)
+{
+	const struct operand *o = &insn->operand[0];
+
+	return insn->opcode->id == INSN_POP && o->size == 8 && o->kind == OPERAND_GPR &&
+	       o->reg != CPU_RSP;
+}
 
 static void stack_move(struct lowering *l, int32_t bytes)
 {
 	emit_lea(&l->e, CPU_RSP, emit_at(CPU_RSP, bytes), 8);
 }
 
+static struct emit_memory with_h(struct emit_memory m)
+{
+	m.index = GLUE_H;
+	return m;
+}
+
+/* What is behind the look-up: H is there. CALL leaves its jump to come, RET its target in T. */
+
+static void push_do(struct lowering *l, const struct insn *insn, uint64_t next_rip)
+{
+	struct emit_memory top = with_h(emit_at(CPU_RSP, -8));
+	const struct operand *o = &insn->operand[0];
+
+	if (insn->opcode->id != INSN_PUSH) {
+		emit_constant(&l->e, GLUE_C, next_rip);
+		emit_store(&l->e, top, GLUE_C, 8);
+	} else if (o->kind == OPERAND_IMMEDIATE) {
+		emit_store_constant(&l->e, top, (int32_t)insn->immediate);
+	} else {
+		emit_store(&l->e, top, lower_get(l, o->reg, GLUE_C), 8);
+	}
+	stack_move(l, -8);
+}
+
+static void pop_do(struct lowering *l, const struct insn *insn)
+{
+	struct emit_memory top = with_h(emit_at(CPU_RSP, 0));
+	const struct operand *o = &insn->operand[0];
+	int32_t more = 0;
+
+	if (insn->opcode->id == INSN_RET) {
+		emit_load(&l->e, GLUE_T, top, 8);
+		more = (int32_t)(insn->immediate & 0xffff);
+	} else if (is_homed(o->reg)) {
+		emit_load(&l->e, GLUE_C, top, 8);
+		lower_set(l, o->reg, GLUE_C);
+	} else {
+		emit_load(&l->e, host_of(o->reg), top, 8);
+	}
+	stack_move(l, 8 + more);
+}
+
+static void stack_probe_push(struct lowering *l)
+{
+	lower_based(l, CPU_RSP, -8, 8, true);
+}
+
+static void stack_probe_pop(struct lowering *l)
+{
+	lower_based(l, CPU_RSP, 0, 8, false);
+}
+
+/* The end of a run: it goes on elsewhere. */
+static bool is_last(const struct insn *insn, bool push)
+{
+	return push ? insn->opcode->id == INSN_CALL && insn->operand_size == 8
+		    : insn->opcode->id == INSN_RET && insn->operand_size == 8;
+}
+
+/* How many there are in a row from the present one on; their bytes. */
+static unsigned run_find(const struct lowering *l, struct stack_run *run)
+{
+	const uint8_t *at = l->raw;
+
+	for (run->count = 0; run->count < RUN_INSNS;) {
+		struct insn *insn = &run->insn[run->count];
+		size_t left = (size_t)(l->end - at);
+
+		if (decode(at, left < INSN_LENGTH_MAX ? left : INSN_LENGTH_MAX, DECODE_64, insn))
+			break;
+		if (!is_last(insn, run->push) &&
+		    !(run->push ? is_plain_push(insn) : is_plain_pop(insn)))
+			break;
+		run->rip[run->count++] = l->rip + (uint64_t)(at - l->raw);
+		at += insn->length;
+		if (is_last(insn, run->push))
+			break;
+	}
+	return (unsigned)(at - l->raw);
+}
+
+static void run_do(struct lowering *l, const struct stack_run *run, unsigned i)
+{
+	if (run->push)
+		push_do(l, &run->insn[i], run->rip[i] + run->insn[i].length);
+	else
+		pop_do(l, &run->insn[i]);
+}
+
+unsigned lower_run(struct lowering *l)
+{
+	bool push = is_plain_push(l->insn);
+	struct stack_run *run = &l->run[l->run_count];
+	const struct insn *last;
+	unsigned bytes;
+
+	if ((!push && !is_plain_pop(l->insn)) || l->run_count == RUNS_MAX)
+		return 0;
+	run->push = push;
+	bytes = run_find(l, run);
+	if (run->count < 2)
+		return 0;
+	l->run_count++;
+	run->jump = lower_probe(l, emit_at(CPU_RSP, push ? -8 * (int32_t)run->count : 0),
+				8 * run->count, push);
+	for (unsigned i = 0; i < run->count; i++)
+		run_do(l, run, i);
+	run->after = l->e.at;
+	last = &run->insn[run->count - 1];
+	l->rip = run->rip[run->count - 1];
+	if (last->opcode->id == INSN_CALL)
+		lower_goto(l, l->rip + last->length + last->immediate);
+	else if (last->opcode->id == INSN_RET)
+		lower_goto_t(l);
+	l->ended = is_last(last, push);
+	return bytes;
+}
+
+void lower_cold_runs(struct lowering *l)
+{
+	for (unsigned i = 0; i < l->run_count && !l->e.full; i++) {
+		const struct stack_run *run = &l->run[i];
+		uint8_t *back;
+
+		*(int32_t *)(void *)run->jump = (int32_t)(l->e.at - (run->jump + 4));
+		for (unsigned k = 0; k < run->count; k++) {
+			l->rip = run->rip[k];
+			if (run->push)
+				stack_probe_push(l);
+			else
+				stack_probe_pop(l);
+			run_do(l, run, k);
+		}
+		back = emit_jump(&l->e);
+		if (back)
+			*(int32_t *)(void *)back = (int32_t)(run->after - (back + 4));
+	}
+}
+
+/* PUSH of memory: two accesses, of which the second may fail. */
+static bool lower_push_memory(struct lowering *l)
+{
+	struct emit_memory m = lower_memory(l, 8, false);
+
+	emit_load(&l->e, GLUE_C, m, 8);
+	emit_store(&l->e, FIELD(world.scratch), GLUE_C, 8);
+	stack_probe_push(l);
+	emit_load(&l->e, GLUE_C, FIELD(world.scratch), 8);
+	emit_store(&l->e, with_h(emit_at(CPU_RSP, -8)), GLUE_C, 8);
+	stack_move(l, -8);
+	return true;
+}
+
 static bool lower_push(struct lowering *l)
 {
-	const struct operand *o = &l->insn->operand[0];
-	struct emit_memory m;
-
-	if (o->size != 8)
+	if (l->insn->operand[0].size == 8 && l->insn->operand[0].kind == OPERAND_MEMORY)
+		return lower_push_memory(l);
+	if (!is_plain_push(l->insn))
 		return false;
-	if (o->kind == OPERAND_MEMORY) {
-		m = lower_memory(l, 8, false);
-		emit_load(&l->e, GLUE_C, m, 8);
-		emit_store(&l->e, FIELD(world.scratch), GLUE_C, 8);
-	}
-	m = lower_based(l, CPU_RSP, -8, 8, true);
-	if (o->kind == OPERAND_IMMEDIATE)
-		emit_store_constant(&l->e, m, (int32_t)l->insn->immediate);
-	else if (o->kind == OPERAND_MEMORY)
-		emit_load(&l->e, GLUE_C, FIELD(world.scratch), 8);
-	if (o->kind == OPERAND_MEMORY)
-		emit_store(&l->e, m, GLUE_C, 8);
-	else if (o->kind == OPERAND_GPR)
-		emit_store(&l->e, m, lower_get(l, o->reg, GLUE_C), 8);
-	stack_move(l, -8);
+	stack_probe_push(l);
+	push_do(l, l->insn, l->next_rip);
 	return true;
 }
 
 static bool lower_pop(struct lowering *l)
 {
-	const struct operand *o = &l->insn->operand[0];
-	struct emit_memory m;
-
-	if (o->size != 8 || o->kind != OPERAND_GPR || o->reg == CPU_RSP)
+	if (!is_plain_pop(l->insn))
 		return false;
-	m = lower_based(l, CPU_RSP, 0, 8, false);
-	if (is_homed(o->reg)) {
-		emit_load(&l->e, GLUE_C, m, 8);
-		lower_set(l, o->reg, GLUE_C);
-	} else {
-		emit_load(&l->e, host_of(o->reg), m, 8);
-	}
-	stack_move(l, 8);
+	stack_probe_pop(l);
+	pop_do(l, l->insn);
 	return true;
 }
 
@@ -149,18 +315,10 @@ static bool lower_leave_frame(struct lowering *l)
 
 /* Jumps. */
 
-static void push_return(struct lowering *l)
-{
-	struct emit_memory m = lower_based(l, CPU_RSP, -8, 8, true);
-
-	emit_constant(&l->e, GLUE_C, l->next_rip);
-	emit_store(&l->e, m, GLUE_C, 8);
-	stack_move(l, -8);
-}
-
 static bool lower_call(struct lowering *l)
 {
-	push_return(l);
+	stack_probe_push(l);
+	push_do(l, l->insn, l->next_rip);
 	lower_goto(l, l->next_rip + l->insn->immediate);
 	return true;
 }
@@ -189,7 +347,8 @@ static bool lower_call_indirect(struct lowering *l)
 	if (!target_get(l))
 		return false;
 	emit_store(&l->e, FIELD(world.scratch), GLUE_T, 8);
-	push_return(l);
+	stack_probe_push(l);
+	push_do(l, l->insn, l->next_rip);
 	emit_load(&l->e, GLUE_T, FIELD(world.scratch), 8);
 	lower_goto_t(l);
 	return true;
@@ -197,13 +356,10 @@ static bool lower_call_indirect(struct lowering *l)
 
 static bool lower_ret(struct lowering *l)
 {
-	struct emit_memory m;
-
 	if (l->insn->operand_size != 8)
 		return false;
-	m = lower_based(l, CPU_RSP, 0, 8, false);
-	emit_load(&l->e, GLUE_T, m, 8);
-	stack_move(l, 8 + (int32_t)(l->insn->immediate & 0xffff));
+	stack_probe_pop(l);
+	pop_do(l, l->insn);
 	lower_goto_t(l);
 	return true;
 }

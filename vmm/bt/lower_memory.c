@@ -78,10 +78,7 @@ static void add_fill(struct lowering *l, const struct insn *insn, struct emit_me
 		.jump = jump, .retry = retry, .rip = l->rip, .insn = insn, .m = m, .what = what};
 }
 
-/*
- * `at` is the linear address: a register and a displacement. Behind it H is what must be added.
- */
-static uint8_t *probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
+uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
 {
 	struct emit *e = &l->e;
 	struct emit_memory last = at, entry = emit_at(GLUE_T, 0);
@@ -121,7 +118,7 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 			       unsigned size, bool write)
 {
 	struct emit_memory at = emit_at(base, displacement);
-	uint8_t *retry = l->e.at, *jump = probe(l, at, size, write);
+	uint8_t *retry = l->e.at, *jump = lower_probe(l, at, size, write);
 
 	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
 	at.index = GLUE_H;
@@ -139,7 +136,7 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 				   (int32_t)insn->memory.displacement, size, write);
 	lower_address(l, insn, l->next_rip);
 	/* T becomes the entry's address: the linear one is made again behind it. */
-	jump = probe(l, emit_at(GLUE_T, 0), size, write);
+	jump = lower_probe(l, emit_at(GLUE_T, 0), size, write);
 	add_fill(l, insn, (struct emit_memory){0}, jump, retry, size | (write ? FILL_WRITE : 0));
 	lower_address(l, insn, l->next_rip);
 	at = emit_at(GLUE_T, 0);

@@ -40,7 +40,7 @@
 /* More than any block becomes: of the longest instruction, body and cold part. */
 #define INSN_ROOM  400u
 #define WORLD_SIZE 16384u
-#define BLOCK_ROOM (BLOCK_INSNS * INSN_ROOM + 1024)
+#define BLOCK_ROOM ((BLOCK_INSNS + RUNS_MAX * RUN_INSNS) * INSN_ROOM + 1024)
 
 /* Entry and exits. */
 
@@ -246,14 +246,19 @@ static unsigned lower_block(struct lowering *l, const uint8_t *at, unsigned room
 
 	for (unsigned i = 0; i < BLOCK_INSNS && !l->ended; i++) {
 		struct insn *insn = &l->insns[i];
-		bool good = decode(at + done,
-				   room - done < INSN_LENGTH_MAX ? room - done : INSN_LENGTH_MAX,
-				   DECODE_64, insn) == 0;
+		unsigned left = room - done < INSN_LENGTH_MAX ? room - done : INSN_LENGTH_MAX;
+		bool good = decode(at + done, left, DECODE_64, insn) == 0;
+		unsigned run;
 
 		l->insn = insn;
 		l->raw = at + done;
 		l->rip = l->first + done;
 		l->next_rip = l->rip + (good ? insn->length : 0);
+		run = good ? lower_run(l) : 0;
+		if (run) {
+			done += run;
+			continue;
+		}
 		if (!good || !lower(l)) {
 			emit_constant(&l->e, GLUE_T, l->rip);
 			lower_leave(l, l->world->interpret);
@@ -287,7 +292,10 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->first = rip;
 	l->fill_count = l->link_count = l->point_count = 0;
 	l->ended = l->vectors = false;
+	l->run_count = 0;
+	l->end = bytes + sizeof(bytes);
 	length = lower_block(l, bytes + offset, 4096 - offset);
+	lower_cold_runs(l);
 	lower_cold_fills(l);
 	lower_cold_vectors(l);
 	lower_links(l, stubs, c->blocks[c->block_count].link);
