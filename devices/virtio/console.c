@@ -47,7 +47,9 @@ struct port {
 	unsigned owed;
 	bool host_open;
 	bool guest_open;
-	bool starved; /* input waits for buffers */
+	bool starved;  /* input waits for buffers */
+	uint8_t *held; /* output of a queue that is stopped, which the backend has yet to take */
+	size_t held_count;
 };
 
 struct kick {
@@ -250,6 +252,61 @@ static void control_serve(struct virtio_console *c)
 	control_flush(c);
 }
 
+/*
+ * Output that is held. Linux resets its devices when it powers off: what a slow backend has left in
+ * the rings until then was written long ago, and is kept.
+ */
+
+#define HELD_MAX   (16u << 20)
+#define HELD_PIECE 32768u
+
+static void hold_chain(struct virtio_console *c, struct port *p)
+{
+	uint8_t *held = NULL;
+
+	if (p->held_count + c->chain.out_bytes <= HELD_MAX)
+		held = realloc(p->held, p->held_count + c->chain.out_bytes + 1);
+	if (!held) {
+		log_error("virtio-console: port '%s': output is lost that nobody has read",
+			  p->name);
+		return;
+	}
+	p->held = held;
+	for (unsigned i = 0; i < c->chain.out_count; i++) {
+		memcpy(held + p->held_count, c->chain.iov[i].iov_base, c->chain.iov[i].iov_len);
+		p->held_count += c->chain.iov[i].iov_len;
+	}
+}
+
+/* All that the queue has. A driver that makes it endless is stopped by what may be held. */
+static void output_hold(struct virtio_console *c, unsigned index)
+{
+	struct port *p = &c->port[index];
+	unsigned chains = c->vdev.queue[queue_out(index)].ring.size;
+
+	while (chains-- && take(c, queue_out(index)))
+		hold_chain(c, p);
+}
+
+static void held_serve(struct port *p, bool regardless)
+{
+	size_t done = 0;
+
+	while (done < p->held_count && (regardless || !chardev_full(&p->backend))) {
+		size_t n = p->held_count - done < HELD_PIECE ? p->held_count - done : HELD_PIECE;
+
+		chardev_write(&p->backend, p->held + done, n);
+		done += n;
+	}
+	p->held_count -= done;
+	if (done && p->held_count)
+		memmove(p->held, p->held + done, p->held_count);
+	if (!p->held_count) {
+		free(p->held);
+		p->held = NULL;
+	}
+}
+
 /* Data. */
 
 /* While the backend is full, chains stay in the ring: the guest's writers wait for their buffers.
@@ -260,6 +317,9 @@ static void output_serve(struct virtio_console *c, unsigned index, bool regardle
 	unsigned queue = queue_out(index);
 	struct turn turn = {.last = regardless};
 
+	held_serve(&c->port[index], regardless);
+	if (!queue_live(c, queue))
+		return;
 	while ((regardless || !chardev_full(backend)) && turn_take(c, queue, &turn)) {
 		for (unsigned i = 0; i < c->chain.out_count; i++)
 			chardev_write(backend, c->chain.iov[i].iov_base, c->chain.iov[i].iov_len);
@@ -306,8 +366,7 @@ void virtio_console_output_ready(struct virtio_console *c, unsigned index)
 {
 	assert(index < c->port_count);
 	pthread_mutex_lock(&c->lock);
-	if (queue_live(c, queue_out(index)))
-		output_serve(c, index, false);
+	output_serve(c, index, false);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -315,8 +374,7 @@ void virtio_console_drain(struct virtio_console *c)
 {
 	pthread_mutex_lock(&c->lock);
 	for (unsigned i = 0; i < c->port_count; i++)
-		if (queue_live(c, queue_out(i)))
-			output_serve(c, i, true);
+		output_serve(c, i, true);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -379,8 +437,12 @@ static void console_stop(void *device)
 	struct virtio_console *c = device;
 
 	pthread_mutex_lock(&c->lock);
+	for (unsigned i = 0; i < c->port_count; i++)
+		if (queue_live(c, queue_out(i)))
+			output_hold(c, i);
 	c->running = false;
 	for (unsigned i = 0; i < c->port_count; i++) {
+		held_serve(&c->port[i], false);
 		c->port[i].owed = 0;
 		c->port[i].guest_open = false;
 	}
@@ -458,6 +520,8 @@ void virtio_console_destroy(struct virtio_console *c)
 	for (unsigned i = 0; i < QUEUES_MAX; i++)
 		loop_remove(c->kick[i].source);
 	virtio_fini(&c->vdev);
+	for (unsigned i = 0; i < c->port_count; i++)
+		free(c->port[i].held);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }

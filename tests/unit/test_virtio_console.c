@@ -19,6 +19,7 @@ struct side {
 	char out[256];
 	size_t count;
 	unsigned ready;
+	bool full;
 };
 
 struct fixture {
@@ -45,7 +46,13 @@ static void backend_ready(void *arg)
 	((struct side *)arg)->ready++;
 }
 
-static const struct chardev_ops backend_ops = {.write = backend_write, .ready = backend_ready};
+static bool backend_full(void *arg)
+{
+	return ((struct side *)arg)->full;
+}
+
+static const struct chardev_ops backend_ops = {
+	.write = backend_write, .full = backend_full, .ready = backend_ready};
 
 static int setup(void **state)
 {
@@ -238,6 +245,41 @@ static void data_out(void **state)
 	assert_int_equal(f->side[1].count, 11);
 	assert_memory_equal(f->side[1].out, "to the host", 11);
 	assert_int_equal(f->side[0].count, 1);
+}
+
+/* Linux resets the device when it powers off: what a full backend left in the ring is not lost. */
+static void output_outlives_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct driver_buffer buffer = {OUTPUT, 6, false};
+
+	start(f, F_MULTIPORT);
+	handshake(f);
+	f->side[1].full = true;
+	assert_int_equal(memory_write(f->memory, OUTPUT, "one-a two-b ", 12), 0);
+	driver_ring_add(&f->ring[OUT1], &buffer, 1);
+	buffer.address += 6;
+	driver_ring_add(&f->ring[OUT1], &buffer, 1);
+	kick(f, OUT1);
+	fake_transport_reset(&f->transport);
+	assert_int_equal(f->side[1].count, 0);
+	virtio_console_output_ready(f->console, 1);
+	assert_int_equal(f->side[1].count, 0);
+	f->side[1].full = false;
+	virtio_console_output_ready(f->console, 1);
+	assert_int_equal(f->side[1].count, 12);
+	assert_memory_equal(f->side[1].out, "one-a two-b ", 12);
+	/* Once; and by the drain at the end of a guest, full or not. */
+	virtio_console_output_ready(f->console, 1);
+	assert_int_equal(f->side[1].count, 12);
+	start(f, F_MULTIPORT);
+	handshake(f);
+	f->side[1].full = true;
+	driver_ring_add(&f->ring[OUT1], &buffer, 1);
+	kick(f, OUT1);
+	fake_transport_reset(&f->transport);
+	virtio_console_drain(f->console);
+	assert_int_equal(f->side[1].count, 18);
 }
 
 static void data_in(void **state)
@@ -443,7 +485,7 @@ int main(void)
 		TEST(messages_are_owed), TEST(messages_do_not_pile_up),
 		TEST(buffers_too_small), TEST(hostile_control_messages),
 		TEST(without_multiport), TEST(malformed_chains),
-		TEST(idle_device),
+		TEST(idle_device),       TEST(output_outlives_reset),
 	};
 
 	log_set_level(LOG_ERROR);
