@@ -84,6 +84,11 @@ uint8_t *code_cache_executed(const struct code_cache *c, uint8_t *at)
 	return c->execute + (at - c->write);
 }
 
+uint8_t *code_cache_written(const struct code_cache *c, const uint8_t *at)
+{
+	return c->write + (at - c->execute);
+}
+
 bool code_cache_is_code(const struct code_cache *c, uint64_t gpa)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
@@ -160,7 +165,7 @@ void code_cache_link(struct code_cache *c, struct block_link *link, struct block
 	link->to = to;
 	link->next = to->incoming;
 	to->incoming = link;
-	jump_set(link, c->write + (to->code - c->execute));
+	jump_set(link, code_cache_written(c, to->code));
 }
 
 static void unlink_incoming(struct block *b)

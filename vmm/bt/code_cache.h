@@ -86,5 +86,7 @@ bool code_cache_is_code(const struct code_cache *c, uint64_t gpa);
 bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip);
 /* What is written at `at` is executed there. */
 uint8_t *code_cache_executed(const struct code_cache *c, uint8_t *at);
+/* And the other way round. */
+uint8_t *code_cache_written(const struct code_cache *c, const uint8_t *at);
 
 #endif

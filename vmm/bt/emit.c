@@ -222,12 +222,24 @@ uint8_t *emit_jump_if(struct emit *e, unsigned condition)
 	return emit_displacement(e);
 }
 
+void emit_jump_aim(uint8_t *jump, const uint8_t *target)
+{
+	if (jump)
+		*(int32_t *)(void *)jump = (int32_t)(target - (jump + 4));
+}
+
 void emit_jump_memory(struct emit *e, struct emit_memory target)
 {
 	emit_on_memory(e, 0xff, 4, &target, 4);
 }
 
 /* A guest's instruction. */
+
+void emit_verbatim(struct emit *e, const struct insn *insn, const uint8_t *raw)
+{
+	for (unsigned i = 0; i < insn->length; i++)
+		emit_byte(e, raw[i]);
+}
 
 /* What is to be written: register numbers in full, and the rest of the encoding. */
 struct parts {

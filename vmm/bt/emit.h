@@ -64,7 +64,12 @@ uint8_t *emit_skip_if_zero(struct emit *e);
 void emit_skip_end(struct emit *e, uint8_t *skip);
 uint8_t *emit_jump(struct emit *e);
 uint8_t *emit_jump_if(struct emit *e, unsigned condition);
+/* Let one of them lead to `target`, which is as written. NULL, where there was no room: nothing. */
+void emit_jump_aim(uint8_t *jump, const uint8_t *target);
 void emit_jump_memory(struct emit *e, struct emit_memory target);
+
+/* A guest's instruction as it is. */
+void emit_verbatim(struct emit *e, const struct insn *insn, const uint8_t *raw);
 
 /* A guest's instruction with some of its parts replaced. */
 struct emit_change {

@@ -127,8 +127,16 @@ void lower_cold_vectors(struct lowering *l);
 /* The operand that a field of the encoding names, if it is a general register. */
 void lower_place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,
 		      struct place *out);
-/* The memory operand, or NULL. */
-const struct operand *lower_operand_memory(const struct insn *insn);
+/* Does it name CL, ECX or RCX without saying so in its encoding? */
+bool lower_names_cx(const struct insn *insn);
+
+/* The instruction at `at`, if it lies in the page. */
+static inline bool lower_decode(const struct lowering *l, const uint8_t *at, struct insn *out)
+{
+	size_t left = (size_t)(l->end - at);
+
+	return decode(at, left < INSN_LENGTH_MAX ? left : INSN_LENGTH_MAX, DECODE_64, out) == 0;
+}
 
 /* The next instruction written may fault, as the guest's would. */
 static inline void lower_may_fault(struct lowering *l)

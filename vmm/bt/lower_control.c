@@ -14,10 +14,7 @@
 
 void lower_leave(struct lowering *l, const uint8_t *to)
 {
-	uint8_t *jump = emit_jump(&l->e);
-
-	if (jump)
-		*(int32_t *)(void *)jump = (int32_t)(to - code_cache_executed(l->cache, jump + 4));
+	emit_jump_aim(emit_jump(&l->e), code_cache_written(l->cache, to));
 }
 
 /* Whoever loops comes by here, so that it can be stopped. T is where it goes on. */
@@ -193,9 +190,8 @@ static unsigned run_find(const struct lowering *l, struct stack_run *run)
 
 	for (run->count = 0; run->count < RUN_INSNS;) {
 		struct insn *insn = &run->insn[run->count];
-		size_t left = (size_t)(l->end - at);
 
-		if (decode(at, left < INSN_LENGTH_MAX ? left : INSN_LENGTH_MAX, DECODE_64, insn))
+		if (!lower_decode(l, at, insn))
 			break;
 		if (!is_last(insn, run->push) &&
 		    !(run->push ? is_plain_push(insn) : is_plain_pop(insn)))
@@ -249,9 +245,8 @@ void lower_cold_runs(struct lowering *l)
 {
 	for (unsigned i = 0; i < l->run_count && !l->e.full; i++) {
 		const struct stack_run *run = &l->run[i];
-		uint8_t *back;
 
-		*(int32_t *)(void *)run->jump = (int32_t)(l->e.at - (run->jump + 4));
+		emit_jump_aim(run->jump, l->e.at);
 		for (unsigned k = 0; k < run->count; k++) {
 			l->rip = run->rip[k];
 			if (run->push)
@@ -260,9 +255,7 @@ void lower_cold_runs(struct lowering *l)
 				stack_probe_pop(l);
 			run_do(l, run, k);
 		}
-		back = emit_jump(&l->e);
-		if (back)
-			*(int32_t *)(void *)back = (int32_t)(run->after - (back + 4));
+		emit_jump_aim(emit_jump(&l->e), run->after);
 	}
 }
 
@@ -372,8 +365,7 @@ static bool lower_jcc(struct lowering *l)
 
 	/* The next instruction may be in the next page. */
 	lower_goto(l, l->next_rip);
-	if (taken && !l->e.full)
-		*(int32_t *)(void *)taken = (int32_t)(l->e.at - (taken + 4));
+	emit_jump_aim(taken, l->e.at);
 	lower_goto(l, target);
 	return true;
 }

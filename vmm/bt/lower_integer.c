@@ -6,6 +6,7 @@
  */
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/lower.h"
+#include "vmm/bt/native.h"
 
 static bool is_general(enum opcode_source s, enum opcode_source a, enum opcode_source b)
 {
@@ -102,20 +103,12 @@ static bool is_verbatim(const struct insn *insn)
 	}
 }
 
-static bool counts_by_cl(const struct insn *insn)
+bool lower_names_cx(const struct insn *insn)
 {
 	for (unsigned i = 0; i < OPCODE_OPERANDS; i++)
 		if (OPERAND_SOURCE(insn->opcode->operand[i]) == SRC_CX)
 			return true;
 	return false;
-}
-
-const struct operand *lower_operand_memory(const struct insn *insn)
-{
-	for (unsigned i = 0; i < INSN_OPERANDS; i++)
-		if (insn->operand[i].kind == OPERAND_MEMORY)
-			return &insn->operand[i];
-	return NULL;
 }
 
 /* Give a place its host register: itself, or the next that is free. */
@@ -167,8 +160,8 @@ static bool is_written(const struct place *p)
 
 static bool plain_find(const struct insn *insn, struct plain *p)
 {
-	p->memory = lower_operand_memory(insn);
-	p->cl = counts_by_cl(insn);
+	p->memory = native_memory_operand(insn);
+	p->cl = lower_names_cx(insn);
 	lower_place_find(insn, SRC_G, SRC_G, &p->reg);
 	lower_place_find(insn, SRC_E, SRC_R, &p->rm);
 	lower_place_find(insn, SRC_B, SRC_B, &p->vvvv);
@@ -283,8 +276,7 @@ bool lower_integer(struct lowering *l)
 	const struct insn *insn = l->insn;
 
 	if (!insn->has_modrm && insn->encoding == INSN_LEGACY && is_verbatim(insn)) {
-		for (unsigned i = 0; i < insn->length; i++)
-			emit_byte(&l->e, l->raw[i]);
+		emit_verbatim(&l->e, insn, l->raw);
 		return true;
 	}
 	switch (insn->opcode->id) {

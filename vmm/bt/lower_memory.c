@@ -163,7 +163,7 @@ static void cold_fill(struct lowering *l, const struct cold_fill *f)
 
 	if (e->full)
 		return;
-	*(int32_t *)(void *)f->jump = (int32_t)(e->at - (f->jump + 4));
+	emit_jump_aim(f->jump, e->at);
 	if (f->insn)
 		lower_address(l, f->insn, f->rip + f->insn->length);
 	else

@@ -9,6 +9,7 @@
  */
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/lower.h"
+#include "vmm/bt/native.h"
 
 #define FIELD(name) emit_field(offsetof(struct engine_vcpu, name))
 
@@ -18,9 +19,8 @@ static bool is_known(const struct insn *insn)
 		return true;
 	if (insn->opcode->id != INSN_NATIVE || insn->encoding == INSN_EVEX)
 		return false;
-	for (unsigned i = 0; i < OPCODE_OPERANDS; i++)
-		if (OPERAND_SOURCE(insn->opcode->operand[i]) == SRC_CX)
-			return false;
+	if (lower_names_cx(insn))
+		return false;
 	for (unsigned i = 0; i < INSN_OPERANDS; i++)
 		if (insn->operand[i].kind == OPERAND_MMX || insn->operand[i].kind == OPERAND_MASK)
 			return false;
@@ -47,7 +47,7 @@ void lower_cold_vectors(struct lowering *l)
 {
 	if (!l->vectors || l->e.full)
 		return;
-	*(int32_t *)(void *)l->vectors_jump = (int32_t)(l->e.at - (l->vectors_jump + 4));
+	emit_jump_aim(l->vectors_jump, l->e.at);
 	lower_resume(l, l->vectors_resume);
 	emit_constant(&l->e, GLUE_T, l->vectors_rip);
 	lower_leave(l, l->world->vectors);
@@ -63,15 +63,14 @@ bool lower_vector(struct lowering *l)
 
 	if (!is_known(insn))
 		return false;
-	memory = lower_operand_memory(insn);
+	memory = native_memory_operand(insn);
 	lower_place_find(insn, SRC_G, SRC_G, &reg);
 	lower_place_find(insn, SRC_E, SRC_R, &rm);
 	if (reg.operand && rm.operand && is_homed(reg.reg) && is_homed(rm.reg))
 		return false;
 	vectors_want(l);
 	if (!insn->has_modrm) { /* VZEROUPPER, VZEROALL */
-		for (unsigned i = 0; i < insn->length; i++)
-			emit_byte(&l->e, l->raw[i]);
+		emit_verbatim(&l->e, insn, l->raw);
 		return true;
 	}
 	if (memory) {

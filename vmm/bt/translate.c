@@ -163,7 +163,7 @@ static void emit_leave(struct emit *e)
 	away = emit_jump_if(e, 5);
 	emit_vectors(e, true);
 	emit_store_constant(e, FIELD(world.vectors_live), 1);
-	*(int32_t *)(void *)away = (int32_t)(e->at - (away + 4));
+	emit_jump_aim(away, e->at);
 	for (unsigned i = sizeof(saved); i > 0; i--)
 		emit_push_pop(e, 0x58, saved[i - 1]);
 	emit_byte(e, 0xc3);
@@ -174,13 +174,12 @@ static const uint8_t *emit_vectors_wanted(struct code_cache *c, struct emit *e,
 					  const uint8_t *fault)
 {
 	const uint8_t *at = code_cache_executed(c, e->at);
-	uint8_t *skip, *jump;
+	uint8_t *skip;
 
 	emit_store(e, FIELD(world.exit_rip), GLUE_T, 8);
 	emit_load(e, GLUE_C, FIELD(world.vectors_unusable), 8);
 	skip = emit_skip_if_zero(e);
-	jump = emit_jump(e);
-	*(int32_t *)(void *)jump = (int32_t)(fault - code_cache_executed(c, jump + 4));
+	emit_jump_aim(emit_jump(e), code_cache_written(c, fault));
 	emit_skip_end(e, skip);
 	emit_vectors(e, false);
 	emit_jump_memory(e, FIELD(world.resume));
@@ -233,21 +232,18 @@ static void lower_links(struct lowering *l, uint8_t *stubs[BLOCK_LINKS], struct 
 		emit_store(&l->e, FIELD(world.exit_link), GLUE_T, 8);
 		emit_constant(&l->e, GLUE_T, l->link[i].rip);
 		lower_leave(l, l->world->lookup);
-		if (!l->e.full)
-			*(int32_t *)(void *)l->link[i].jump =
-				(int32_t)(stubs[i] - (l->link[i].jump + 4));
+		emit_jump_aim(l->link[i].jump, stubs[i]);
 	}
 }
 
 /* The straight line from `at` on. Returns the guest's bytes. */
-static unsigned lower_block(struct lowering *l, const uint8_t *at, unsigned room)
+static unsigned lower_block(struct lowering *l, const uint8_t *at)
 {
 	unsigned done = 0;
 
 	for (unsigned i = 0; i < BLOCK_INSNS && !l->ended; i++) {
 		struct insn *insn = &l->insns[i];
-		unsigned left = room - done < INSN_LENGTH_MAX ? room - done : INSN_LENGTH_MAX;
-		bool good = decode(at + done, left, DECODE_64, insn) == 0;
+		bool good = lower_decode(l, at + done, insn);
 		unsigned run;
 
 		l->insn = insn;
@@ -294,7 +290,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->ended = l->vectors = false;
 	l->run_count = 0;
 	l->end = bytes + sizeof(bytes);
-	length = lower_block(l, bytes + offset, 4096 - offset);
+	length = lower_block(l, bytes + offset);
 	lower_cold_runs(l);
 	lower_cold_fills(l);
 	lower_cold_vectors(l);
