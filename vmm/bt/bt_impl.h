@@ -18,6 +18,7 @@
 #include "vmm/bt/insn_id.h"
 #include "vmm/bt/mmu.h"
 #include "vmm/bt/vm_impl.h"
+#include "vmm/bt/windows.h"
 #include "vmm/bt/world.h"
 #include "vmm/bt/x86.h"
 #include "vmm/core/engine.h"
@@ -134,10 +135,12 @@ struct engine_vcpu {
 	_Atomic uint64_t instructions;
 
 	struct world world; /* of translated code */
-	int timer_fd;       /* irq.c, for it */
+	struct window_table windows;
+	int timer_fd; /* irq.c, for it */
 	uint64_t timer_ns;
 	_Atomic bool in_guest;     /* its soft TLBs may be in use */
 	_Atomic bool code_changed; /* blocks are invalid that it may know */
+	_Atomic bool sampled;      /* what is looked up next is running */
 };
 
 /* cpu.c. Leave the instruction by an exception. `error`: its code, or NO_ERROR_CODE. */

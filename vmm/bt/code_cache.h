@@ -31,6 +31,7 @@ struct block_link {
 
 struct block {
 	uint64_t gpa, rip; /* of its first byte */
+	uint8_t mode;      /* enum tlb_mode */
 	uint8_t *code;     /* as executed */
 	unsigned length;   /* of the guest's code, in bytes */
 	bool dead;         /* invalidated; its code stays until the cache is emptied */
@@ -43,6 +44,19 @@ struct block {
 struct fault_point {
 	const uint8_t *at; /* as executed */
 	uint64_t rip;
+	/* In a window: `size` bytes from base, a register of the host's, + displacement on. */
+	int32_t displacement;
+	uint8_t base, size; /* 0: not in one */
+	bool write;
+};
+
+/*
+ * How often code of a page was seen running: more than a few times, it is hot. Then how often it
+ * faulted since it was last seen: more than it gains by windows, it is none for them, for a while.
+ */
+struct page_heat {
+	uint8_t seen, banned;
+	uint16_t faults;
 };
 
 struct code_cache {
@@ -54,6 +68,7 @@ struct code_cache {
 	unsigned block_count, block_max;
 	struct block **hash;
 	struct block **pages;      /* by guest page: those that begin there */
+	struct page_heat *heat;    /* likewise */
 	_Atomic uint64_t *is_code; /* a bit a guest page: it has blocks, or is about to */
 	uint64_t page_count;
 	struct fault_point *points; /* in the order of their addresses */
@@ -65,25 +80,38 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 void code_cache_destroy(struct code_cache *c);
 
 /* A block by its place, or NULL. The lock is held in all that follow. */
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip);
+struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned mode);
 /* Room for code, as written; NULL: the cache is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
-/* A new block with code from `room` to `end`; NULL: full. The page is one of code from now on. */
-struct block *code_cache_add(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned length,
-			     uint8_t *room, const uint8_t *end);
+/* A new block, of which gpa, rip, mode and length are given, with code from `room` to `end`; NULL:
+ * full. The page is one of code from now on. */
+struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
+			     const uint8_t *end);
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to);
-/* `at`, as written, behind all that there are. False: there is no room. */
-bool code_cache_add_point(struct code_cache *c, uint8_t *at, uint64_t rip);
+/* One behind all that there are. False: there is no room. */
+bool code_cache_add_point(struct code_cache *c, const struct fault_point *point);
 /* The blocks of a guest page are not found any more, and no jump leads to them. */
+void code_cache_drop(struct code_cache *c, uint64_t gpa);
+/* The same, and it is no page of code any more. */
 void code_cache_invalidate(struct code_cache *c, uint64_t gpa);
 /* Forget all blocks. No vCPU may be in the code. */
 void code_cache_empty(struct code_cache *c);
 
+/* A page was seen running. True: it is hot from now on, and without blocks. */
+bool code_cache_heat(struct code_cache *c, uint64_t gpa);
+bool code_cache_is_hot(const struct code_cache *c, uint64_t gpa);
+/*
+ * Without the lock: an access of code at `at` faulted, and could be helped or not. True: it has
+ * done so too often, its page is not hot any more, and without blocks.
+ */
+bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good);
+
 /* Without the lock: a guest page is one of code, if it has blocks or not. */
 void code_cache_claim(struct code_cache *c, uint64_t gpa);
 bool code_cache_is_code(const struct code_cache *c, uint64_t gpa);
-/* Is the host's address one of code? Then *rip is the guest's there, or 0: it cannot fault. */
-bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip);
+/* Is the host's address one of code? Then *point is what is there; NULL: it cannot fault. */
+bool code_cache_has(const struct code_cache *c, const uint8_t *at,
+		    const struct fault_point **point);
 /* What is written at `at` is executed there. */
 uint8_t *code_cache_executed(const struct code_cache *c, uint8_t *at);
 /* And the other way round. */

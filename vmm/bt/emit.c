@@ -146,9 +146,11 @@ static void emit_vex(struct emit *e, unsigned map, unsigned rex, unsigned vvvv, 
 	emit_byte(e, (rex & REX_W ? 0x80u : 0u) | (~vvvv & 15) << 3 | prefix);
 }
 
-void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count)
+void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count, unsigned size)
 {
-	emit_vex(e, INSN_MAP_0F3A, rex_reg(to) | (from & 8 ? REX_B : 0), 0, VEX_F2);
+	unsigned rex = rex_reg(to) | (from & 8 ? REX_B : 0) | (size == 8 ? REX_W : 0);
+
+	emit_vex(e, INSN_MAP_0F3A, rex, 0, VEX_F2);
 	emit_byte(e, 0xf0);
 	emit_byte(e, 0xc0 | (to & 7) << 3 | (from & 7));
 	emit_byte(e, count);

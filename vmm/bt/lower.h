@@ -65,11 +65,11 @@ struct lowering {
 	bool vectors;
 	uint8_t *vectors_jump, *vectors_resume;
 	uint64_t vectors_rip;
+	unsigned mode;             /* enum tlb_mode */
+	bool windowed;             /* accesses are by windows, else by the soft TLB */
+	struct fault_point access; /* in a window, that the next lower_touch is of; size 0: none */
 	unsigned point_count;
-	struct {
-		uint8_t *at;
-		uint64_t rip;
-	} point[BLOCK_INSNS];
+	struct fault_point point[3 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
 	unsigned run_count;
 	struct stack_run run[RUNS_MAX];
 	bool ended; /* the last instruction does not go on to the next */
@@ -101,6 +101,12 @@ void lower_set(struct lowering *l, unsigned reg, unsigned from);
  * the result does not name it.
  */
 struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write);
+/*
+ * An access by the register and with the distance in H that the one before had, which was not by
+ * the soft TLB.
+ */
+void lower_again(struct lowering *l, unsigned base, int32_t displacement, unsigned size,
+		 bool write);
 /* Of `size` bytes at base + displacement, a register that is in the host's. */
 struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displacement,
 			       unsigned size, bool write);
@@ -138,11 +144,20 @@ static inline bool lower_decode(const struct lowering *l, const uint8_t *at, str
 	return decode(at, left < INSN_LENGTH_MAX ? left : INSN_LENGTH_MAX, DECODE_64, out) == 0;
 }
 
-/* The next instruction written may fault, as the guest's would. */
+/* The next instruction written may fault, as the guest's would; or for its window. */
 static inline void lower_may_fault(struct lowering *l)
 {
-	l->point[l->point_count].at = l->e.at;
-	l->point[l->point_count++].rip = l->rip;
+	l->access.at = code_cache_executed(l->cache, l->e.at);
+	l->access.rip = l->rip;
+	l->point[l->point_count++] = l->access;
+	l->access.size = 0;
+}
+
+/* The next instruction written is the access that was prepared. */
+static inline void lower_touch(struct lowering *l)
+{
+	if (l->access.size)
+		lower_may_fault(l);
 }
 
 /* lower_control.c: on to an address that is known, or that is in T. */

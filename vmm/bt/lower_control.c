@@ -139,11 +139,16 @@ static void push_do(struct lowering *l, const struct insn *insn, uint64_t next_r
 
 	if (insn->opcode->id != INSN_PUSH) {
 		emit_constant(&l->e, GLUE_C, next_rip);
+		lower_touch(l);
 		emit_store(&l->e, top, GLUE_C, 8);
 	} else if (o->kind == OPERAND_IMMEDIATE) {
+		lower_touch(l);
 		emit_store_constant(&l->e, top, (int32_t)insn->immediate);
 	} else {
-		emit_store(&l->e, top, lower_get(l, o->reg, GLUE_C), 8);
+		unsigned from = lower_get(l, o->reg, GLUE_C);
+
+		lower_touch(l);
+		emit_store(&l->e, top, from, 8);
 	}
 	stack_move(l, -8);
 }
@@ -154,6 +159,7 @@ static void pop_do(struct lowering *l, const struct insn *insn)
 	const struct operand *o = &insn->operand[0];
 	int32_t more = 0;
 
+	lower_touch(l);
 	if (insn->opcode->id == INSN_RET) {
 		emit_load(&l->e, GLUE_T, top, 8);
 		more = (int32_t)(insn->immediate & 0xffff);
@@ -212,6 +218,17 @@ static void run_do(struct lowering *l, const struct stack_run *run, unsigned i)
 		pop_do(l, &run->insn[i]);
 }
 
+/* The look-up for all of it. */
+static void run_begin(struct lowering *l, struct stack_run *run)
+{
+	struct emit_memory low = emit_at(CPU_RSP, run->push ? -8 * (int32_t)run->count : 0);
+
+	if (l->windowed)
+		lower_based(l, CPU_RSP, 0, 8, run->push);
+	else
+		run->jump = lower_probe(l, low, 8 * run->count, run->push);
+}
+
 unsigned lower_run(struct lowering *l)
 {
 	bool push = is_plain_push(l->insn);
@@ -226,10 +243,12 @@ unsigned lower_run(struct lowering *l)
 	if (run->count < 2)
 		return 0;
 	l->run_count++;
-	run->jump = lower_probe(l, emit_at(CPU_RSP, push ? -8 * (int32_t)run->count : 0),
-				8 * run->count, push);
-	for (unsigned i = 0; i < run->count; i++)
+	run_begin(l, run);
+	for (unsigned i = 0; i < run->count; i++) {
+		l->rip = run->rip[i];
+		lower_again(l, CPU_RSP, push ? -8 : 0, 8, push);
 		run_do(l, run, i);
+	}
 	run->after = l->e.at;
 	last = &run->insn[run->count - 1];
 	l->rip = run->rip[run->count - 1];
@@ -243,7 +262,7 @@ unsigned lower_run(struct lowering *l)
 
 void lower_cold_runs(struct lowering *l)
 {
-	for (unsigned i = 0; i < l->run_count && !l->e.full; i++) {
+	for (unsigned i = 0; i < l->run_count && !l->windowed && !l->e.full; i++) {
 		const struct stack_run *run = &l->run[i];
 
 		emit_jump_aim(run->jump, l->e.at);
@@ -264,10 +283,12 @@ static bool lower_push_memory(struct lowering *l)
 {
 	struct emit_memory m = lower_memory(l, 8, false);
 
+	lower_touch(l);
 	emit_load(&l->e, GLUE_C, m, 8);
 	emit_store(&l->e, FIELD(world.scratch), GLUE_C, 8);
 	stack_probe_push(l);
 	emit_load(&l->e, GLUE_C, FIELD(world.scratch), 8);
+	lower_touch(l);
 	emit_store(&l->e, with_h(emit_at(CPU_RSP, -8)), GLUE_C, 8);
 	stack_move(l, -8);
 	return true;
@@ -300,6 +321,7 @@ static bool lower_leave_frame(struct lowering *l)
 	if (l->insn->operand_size != 8)
 		return false;
 	m = lower_based(l, CPU_RBP, 0, 8, false);
+	lower_touch(l);
 	emit_load(&l->e, GLUE_C, m, 8);
 	emit_lea(&l->e, CPU_RSP, emit_at(CPU_RBP, 8), 8);
 	emit_move(&l->e, CPU_RBP, GLUE_C);
@@ -326,6 +348,7 @@ static bool target_get(struct lowering *l)
 	if (o->kind == OPERAND_MEMORY) {
 		struct emit_memory m = lower_memory(l, 8, false);
 
+		lower_touch(l);
 		emit_load(&l->e, GLUE_T, m, 8);
 	} else if (is_homed(o->reg)) {
 		emit_load(&l->e, GLUE_T, home_of(o->reg), 8);

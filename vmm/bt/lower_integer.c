@@ -219,6 +219,8 @@ static bool lower_plain(struct lowering *l)
 	plain_registers(l, &p, &change);
 	if (insn->opcode->id == INSN_DIV || insn->opcode->id == INSN_IDIV)
 		lower_may_fault(l);
+	else
+		lower_touch(l);
 	if (!emit_insn(&l->e, insn, l->raw, &change))
 		l->e.full = true;
 	place_put(l, &p.reg);

@@ -71,11 +71,54 @@ static bool is_plain(const struct insn *insn, unsigned size)
 	       m->displacement + size < INT32_MAX && m->displacement >= INT32_MIN;
 }
 
+/* So that the register alone says which window it is. */
+static bool is_near(const struct insn *insn)
+{
+	int64_t at = insn->memory.displacement;
+
+	return at > -WINDOW_REACH && at < WINDOW_REACH - 4096;
+}
+
 static void add_fill(struct lowering *l, const struct insn *insn, struct emit_memory m,
 		     uint8_t *jump, uint8_t *retry, unsigned what)
 {
 	l->fill[l->fill_count++] = (struct cold_fill){
 		.jump = jump, .retry = retry, .rip = l->rip, .insn = insn, .m = m, .what = what};
+}
+
+/* H becomes the distance to the window of what `base` points to. C is used. */
+static void window_find(struct lowering *l, unsigned base)
+{
+	unsigned who = l->mode == TLB_USER ? WINDOW_USER : WINDOW_SUPERVISOR;
+	struct emit_memory entry =
+		emit_field(offsetof(struct engine_vcpu, windows.distance) +
+			   sizeof(((struct window_table *)NULL)->distance[0]) * who);
+
+	emit_rorx(&l->e, GLUE_C, base, 32, 8);
+	emit_extend_16(&l->e, GLUE_C, GLUE_C);
+	entry.index = GLUE_C;
+	entry.scale = 8;
+	emit_load(&l->e, GLUE_H, entry, 8);
+}
+
+void lower_again(struct lowering *l, unsigned base, int32_t displacement, unsigned size, bool write)
+{
+	if (l->windowed)
+		l->access = (struct fault_point){.base = (uint8_t)base,
+						 .displacement = displacement,
+						 .size = (uint8_t)size,
+						 .write = write};
+}
+
+static struct emit_memory window_access(struct lowering *l, unsigned base, int32_t displacement,
+					unsigned size, bool write)
+{
+	struct emit_memory at = emit_at(base, displacement);
+
+	window_find(l, base);
+	lower_again(l, base, displacement, size, write);
+	at.index = GLUE_H;
+	return at;
 }
 
 uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
@@ -96,7 +139,7 @@ uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, b
 		emit_lea(e, GLUE_H, last, 8);
 		emit_extract(e, GLUE_H, GLUE_H, FIELD(world.page_mask));
 	}
-	emit_rorx(e, GLUE_C, from, 12);
+	emit_rorx(e, GLUE_C, from, 12, 4);
 	emit_extend_16(e, GLUE_C, GLUE_C);
 	emit_load(e, GLUE_T, emit_field(offsetof(struct engine_vcpu, world.fast) + (write ? 8 : 0)),
 		  8);
@@ -118,8 +161,11 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 			       unsigned size, bool write)
 {
 	struct emit_memory at = emit_at(base, displacement);
-	uint8_t *retry = l->e.at, *jump = lower_probe(l, at, size, write);
+	uint8_t *retry = l->e.at, *jump;
 
+	if (l->windowed)
+		return window_access(l, base, displacement, size, write);
+	jump = lower_probe(l, at, size, write);
 	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
 	at.index = GLUE_H;
 	return at;
@@ -131,10 +177,12 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 	struct emit_memory at;
 	uint8_t *retry = l->e.at, *jump;
 
-	if (is_plain(insn, size))
+	if (is_plain(insn, size) && (!l->windowed || is_near(insn)))
 		return lower_based(l, host_of(insn->memory.base),
 				   (int32_t)insn->memory.displacement, size, write);
 	lower_address(l, insn, l->next_rip);
+	if (l->windowed)
+		return window_access(l, GLUE_T, 0, size, write);
 	/* T becomes the entry's address: the linear one is made again behind it. */
 	jump = lower_probe(l, emit_at(GLUE_T, 0), size, write);
 	add_fill(l, insn, (struct emit_memory){0}, jump, retry, size | (write ? FILL_WRITE : 0));

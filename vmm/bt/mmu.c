@@ -34,13 +34,6 @@
 #define ADDRESS_BITS 46 /* physical; bits above are reserved in page tables */
 #define PTE_RESERVED (PTE_ADDRESS & ~((1ull << ADDRESS_BITS) - 1))
 
-/* A walk's result. */
-struct page {
-	uint64_t gpa;  /* of the byte that was asked for */
-	uint64_t size; /* of the page */
-	bool writable, user, executable, global;
-};
-
 struct walk {
 	struct engine_vcpu *cpu;
 	uint64_t linear;
@@ -131,6 +124,7 @@ static void page_found(const struct walk *w, uint64_t entry, uint64_t base, uint
 	page->size = size;
 	page->gpa = base + (w->linear & (size - 1));
 	page->global = entry & PTE_GLOBAL && w->cpu->cr4 & CR4_PGE;
+	page->dirty = entry & PTE_DIRTY || w->access == TLB_WRITE;
 }
 
 /* 32-bit paging: SDM vol. 3, 4.3. */
@@ -284,7 +278,8 @@ static void large_forget(struct tlb *tlb)
 	}
 }
 
-void tlb_flush(struct engine_vcpu *cpu, bool global)
+/* What is kept of translations but in windows. */
+static void soft_flush(struct engine_vcpu *cpu, bool global)
 {
 	struct tlb *tlb = &cpu->tlb;
 
@@ -301,13 +296,28 @@ void tlb_flush(struct engine_vcpu *cpu, bool global)
 	large_forget(tlb);
 }
 
+void tlb_flush(struct engine_vcpu *cpu, bool global)
+{
+	soft_flush(cpu, global);
+	windows_flush(cpu, global);
+}
+
+void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep)
+{
+	/* Ours have no PCID, so they go if it changes. */
+	if (!keep || cpu->cr3 != cr3)
+		soft_flush(cpu, false);
+	windows_switch(cpu, cr3, keep);
+}
+
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 {
 	struct tlb *tlb = &cpu->tlb;
 	unsigned half = address >> 63;
 
+	windows_invalidate(cpu, address);
 	if (address >= tlb->large_low[half] && address <= tlb->large_high[half]) {
-		tlb_flush(cpu, true);
+		soft_flush(cpu, true);
 		return;
 	}
 	world_invalidate(cpu, address);
@@ -318,6 +328,34 @@ void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 			if (tlb_hit(cpu, e, address))
 				e->tag = TLB_NOTHING;
 		}
+}
+
+/* Must each access be seen? */
+static bool is_looked_at(const struct engine_vcpu *cpu, uint64_t linear, enum tlb_mode mode)
+{
+	return (cpu->checks & CHECK_DATA && debug_in_page(cpu, linear)) ||
+	       (mode == TLB_USER && alignment_is_on(cpu));
+}
+
+/* The host's page of a guest's that was walked to. NULL: no memory. */
+static uint8_t *page_memory(struct engine_vcpu *cpu, uint64_t gpa, enum tlb_access access)
+{
+	struct guest_memory *memory = cpu->vm->config.memory;
+	uint8_t *host;
+
+	if (access != TLB_WRITE)
+		return (void *)memory_at(memory, gpa & ~PAGE_MASK, 4096);
+	host = memory_at_write(memory, gpa & ~PAGE_MASK, 4096);
+	if (host)
+		dirty_note(cpu->vm, gpa);
+	return host;
+}
+
+bool linear_walk(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
+		 struct page *out)
+{
+	translate(cpu, address, access, cpu->tlb_mode, out);
+	return page_memory(cpu, out->gpa, access) && !is_looked_at(cpu, address, cpu->tlb_mode);
 }
 
 /* The host page of `linear`, by the TLB or by a walk. NULL: no memory, *gpa says where. */
@@ -334,15 +372,10 @@ static uint8_t *page_host(struct engine_vcpu *cpu, uint64_t linear, enum tlb_acc
 	}
 	translate(cpu, linear, access, mode, &page);
 	*gpa = page.gpa;
-	host = access == TLB_WRITE
-		       ? memory_at_write(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096)
-		       : (void *)memory_at(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096);
+	host = page_memory(cpu, page.gpa, access);
 	if (!host)
 		return NULL;
-	if (access == TLB_WRITE)
-		dirty_note(cpu->vm, page.gpa);
-	if (access != TLB_FETCH && ((cpu->checks & CHECK_DATA && debug_in_page(cpu, linear)) ||
-				    (mode == TLB_USER && alignment_is_on(cpu))))
+	if (access != TLB_FETCH && is_looked_at(cpu, linear, mode))
 		return host;
 	if (page.size > 4096)
 		large_note(&cpu->tlb, linear, page.size);

@@ -71,10 +71,26 @@ uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
  */
 uint8_t *linear_page(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
 		     bool *global);
+/* A page as the guest's tables have it. */
+struct page {
+	uint64_t gpa;  /* of the byte that was asked for */
+	uint64_t size; /* of the page */
+	bool writable, user, executable, global;
+	bool dirty; /* so it is marked */
+};
+/*
+ * The same by a walk, which marks it accessed, or dirty. False: no memory, or its accesses are
+ * looked at one by one.
+ */
+bool linear_walk(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
+		 struct page *out);
 /* The page of code at `address`: its host address and its guest-physical one. NULL: no memory. */
 const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa);
 
+/* All translations, or all but the global ones, of every address space. */
 void tlb_flush(struct engine_vcpu *cpu, bool global);
+/* CR3 is about to be `cr3`; its address space's translations may be kept, or not. */
+void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep);
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address);
 
 #endif

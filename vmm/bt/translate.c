@@ -269,14 +269,14 @@ static unsigned lower_block(struct lowering *l, const uint8_t *at)
 }
 
 struct block *translate_block(struct code_cache *c, const struct world_code *world,
-			      const uint8_t *page, uint64_t gpa, uint64_t rip)
+			      const uint8_t *page, const struct block *wanted, bool windowed)
 {
 	static _Thread_local struct lowering lowering;
 	struct lowering *l = &lowering;
 	uint8_t *room = code_cache_room(c, BLOCK_ROOM), *stubs[BLOCK_LINKS] = {0};
-	unsigned offset = rip & 4095, length;
+	unsigned offset = wanted->rip & 4095;
+	struct block *b, block = *wanted;
 	uint8_t bytes[4096];
-	struct block *b;
 
 	if (!room)
 		return NULL;
@@ -285,12 +285,15 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->e = (struct emit){.at = room, .end = room + BLOCK_ROOM};
 	l->cache = c;
 	l->world = world;
-	l->first = rip;
+	l->first = wanted->rip;
+	l->mode = wanted->mode;
+	l->windowed = windowed;
+	l->access.size = 0;
 	l->fill_count = l->link_count = l->point_count = 0;
 	l->ended = l->vectors = false;
 	l->run_count = 0;
 	l->end = bytes + sizeof(bytes);
-	length = lower_block(l, bytes + offset);
+	block.length = lower_block(l, bytes + offset);
 	lower_cold_runs(l);
 	lower_cold_fills(l);
 	lower_cold_vectors(l);
@@ -298,9 +301,9 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	if (l->e.full)
 		return NULL;
 	for (unsigned i = 0; i < l->point_count; i++)
-		if (!code_cache_add_point(c, l->point[i].at, l->point[i].rip))
+		if (!code_cache_add_point(c, &l->point[i]))
 			return NULL;
-	b = code_cache_add(c, gpa, rip, length, room, l->e.at);
+	b = code_cache_add(c, &block, room, l->e.at);
 	for (unsigned i = 0; b && i < l->link_count; i++)
 		b->link[i] = (struct block_link){.displacement = l->link[i].jump, .stub = stubs[i]};
 	return b;

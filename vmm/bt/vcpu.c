@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -271,6 +272,8 @@ static void signals_unblock(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGFPE);
 	sigaddset(&set, SIGILL);
+	sigaddset(&set, SIGSEGV);
+	sigaddset(&set, SIGBUS);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -317,13 +320,14 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 {
 	struct lapic_config config = {
 		.ops = &lapic_ops, .id = index, .bsp = index == 0, .virtual_wire = index == 0};
-	struct engine_vcpu *cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63ul);
+	/* Large tables, of which little is touched. */
+	struct engine_vcpu *cpu = mmap(NULL, sizeof(*cpu), PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	pthread_condattr_t attributes;
 	int ret;
 
-	if (!cpu)
+	if (cpu == MAP_FAILED)
 		return error_set(err, -ENOMEM, NULL, "vCPU: out of memory");
-	memset(cpu, 0, sizeof(*cpu));
 	cpu->vm = vm;
 	cpu->index = index;
 	cpu->own_cpuid = *cpuid;
@@ -336,6 +340,7 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 	pthread_cond_init(&cpu->wait_changed, &attributes);
 	pthread_condattr_destroy(&attributes);
 	config.arg = cpu;
+	windows_table_init(cpu);
 	ret = native_create(&cpu->native);
 	if (ret == 0 && vm->code)
 		ret = world_create(cpu);
@@ -366,5 +371,5 @@ void bt_vcpu_destroy(struct engine_vcpu *cpu)
 		close(cpu->timer_fd);
 	pthread_cond_destroy(&cpu->wait_changed);
 	pthread_mutex_destroy(&cpu->wait_lock);
-	free(cpu);
+	munmap(cpu, sizeof(*cpu));
 }

@@ -50,6 +50,9 @@ struct engine_vm {
 	struct code_cache *code;
 	struct world_code world_code;
 	pthread_rwlock_t in_code; /* held for reading by those that run it */
+	struct windows *windows;  /* NULL: none */
+	int sample_fd;            /* irq.c: a timer, while vCPUs run */
+	_Atomic bool sampling;
 };
 
 /* vm.c: all vCPUs forget what they know about addresses, soon. */

@@ -68,19 +68,50 @@ static void signal_stack_arm(struct engine_vcpu *cpu)
 	sigaltstack(&stack, NULL);
 }
 
-bool world_fault(void *context)
+/* Blocks are invalid: nobody is to find them in a jump table any more. */
+static void code_changed(struct engine_vm *vm)
 {
+	for (unsigned i = 0; i < vm->config.vcpus; i++)
+		if (vm->vcpu[i])
+			atomic_store(&vm->vcpu[i]->code_changed, true);
+}
+
+/* Registers in the order of their numbers. */
+static const uint8_t places[CPU_GPRS] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+					 REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+					 REG_R12, REG_R13, REG_R14, REG_R15};
+
+/* A window's page is missing: is it there now? The access is done anew, with the distance. */
+static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *g)
+{
+	uint64_t linear = (uint64_t)g[places[point->base]] + (uint64_t)(int64_t)point->displacement;
+	uint64_t distance;
+	bool good = windows_fill(cpu, linear, point->size, point->write, &distance);
+
+	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
+		code_changed(cpu->vm);
+	if (!good || atomic_load(&cpu->code_changed))
+		return false;
+	g[REG_R11] = (greg_t)distance;
+	return true;
+}
+
+bool world_fault(int signal, void *context)
+{
+	const struct fault_point *point;
 	ucontext_t *uc = context;
 	greg_t *g = uc->uc_mcontext.gregs;
-	uint64_t rip;
+	bool memory = signal == SIGSEGV || signal == SIGBUS;
 
 	if (!in_world)
 		return false;
-	if (!code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &rip) || !rip) {
+	if (!code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &point) || !point) {
 		signal_stack_arm(in_world);
 		return false;
 	}
-	in_world->world.exit_rip = rip;
+	if (memory && point->size && window_fault(in_world, point, g))
+		return true;
+	in_world->world.exit_rip = point->rip;
 	g[REG_RIP] = (greg_t)in_world->vm->world_code.fault;
 	return true;
 }
@@ -238,6 +269,7 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 	struct engine_vm *vm = cpu->vm;
 
 	code_cache_claim(vm->code, gpa);
+	windows_protect(vm->windows, gpa);
 	atomic_store(&cpu->in_guest, false);
 	for (unsigned i = 0; i < vm->config.vcpus; i++) {
 		struct engine_vcpu *other = vm->vcpu[i];
@@ -265,9 +297,7 @@ void world_memory_writing(void *arg, uint64_t gpa, uint64_t length)
 		pthread_mutex_lock(&vm->code->lock);
 		code_cache_invalidate(vm->code, page);
 		pthread_mutex_unlock(&vm->code->lock);
-		for (unsigned i = 0; i < vm->config.vcpus; i++)
-			if (vm->vcpu[i])
-				atomic_store(&vm->vcpu[i]->code_changed, true);
+		code_changed(vm);
 	}
 }
 
@@ -278,7 +308,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 {
 	struct code_cache *c = cpu->vm->code;
 	struct world *w = &cpu->world;
-	struct block *b;
+	struct block *b, wanted = {.rip = cpu->rip, .mode = cpu->tlb_mode};
 	uint64_t gpa;
 	const uint8_t *page = linear_fetch(cpu, cpu->rip, &gpa);
 
@@ -291,10 +321,14 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 		page = linear_fetch(cpu, cpu->rip, &gpa);
 	}
 	pthread_mutex_lock(&c->lock);
-	b = code_cache_find(c, gpa, cpu->rip);
+	wanted.gpa = gpa;
+	if (atomic_exchange(&cpu->sampled, false) && code_cache_heat(c, gpa))
+		code_changed(cpu->vm);
+	b = code_cache_find(c, gpa, cpu->rip, cpu->tlb_mode);
 	/* Written to again already: later. */
 	if (!b && code_cache_is_code(c, gpa)) {
-		b = translate_block(c, &cpu->vm->world_code, page, gpa, cpu->rip);
+		b = translate_block(c, &cpu->vm->world_code, page, &wanted,
+				    cpu->vm->windows && code_cache_is_hot(c, gpa));
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
 	}
@@ -396,12 +430,30 @@ static bool run_code(struct engine_vcpu *cpu)
 	return true;
 }
 
+/* What runs now is asked for attention; what its thread then looks up was running. */
+bool world_sample(struct engine_vm *vm)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < vm->config.vcpus; i++) {
+		struct engine_vcpu *cpu = vm->vcpu[i];
+
+		if (!cpu || !atomic_load(&cpu->in_guest))
+			continue;
+		any = true;
+		atomic_store(&cpu->sampled, true);
+		bt_vcpu_wake(cpu);
+	}
+	return any;
+}
+
 bool world_run(struct engine_vcpu *cpu)
 {
 	struct engine_vm *vm = cpu->vm;
 	bool alive = true;
 
 	guest_begin(cpu);
+	bt_sampling_start(vm);
 	while (alive && !cpu->halted && !cpu->debug_pending && !atomic_load(&cpu->attention)) {
 		if (!is_translatable(cpu)) {
 			alive = interp_run(cpu, 64);

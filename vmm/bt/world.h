@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct engine_vcpu;
+struct engine_vm;
 struct block_link;
 
 /* Why translated code was left. */
@@ -90,8 +91,13 @@ bool world_run(struct engine_vcpu *cpu);
 /* The memory's owner tells: somebody is. Any thread. `arg`: the VM. */
 void world_memory_writing(void *arg, uint64_t gpa, uint64_t length);
 
-/* A signal came, with this context: if it is of translated code, that is left behind it. */
-bool world_fault(void *context);
+/*
+ * A signal came, with this context: if it is of translated code, that goes on (windows.h), or is
+ * left behind it.
+ */
+bool world_fault(int signal, void *context);
+/* Any thread, now and then: what code runs? False: none at all. */
+bool world_sample(struct engine_vm *vm);
 
 /* mmu.c tells: translations of addresses are gone; all that are not global, or all. */
 void world_flush(struct engine_vcpu *cpu, bool global);
