@@ -386,9 +386,11 @@ static bool run_code(struct engine_vcpu *cpu)
 		if (atomic_exchange(&cpu->code_changed, false))
 			jumps_clear(&cpu->world, 0, ~0ull);
 		enter(cpu, code);
+		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
 			code = block_code(cpu);
-		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu))
+		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu) &&
+			 !atomic_load(&cpu->code_changed))
 			code = cpu->world.resume;
 		else
 			code = NULL;
