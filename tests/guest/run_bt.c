@@ -14,7 +14,7 @@
 #include "vmm/machine/machine_impl.h"
 
 #define MEMORY       (64ull << 20)
-#define INSTRUCTIONS 100000000ull
+#define INSTRUCTIONS 1000000000ull
 
 static char last_line[256];
 static size_t last_length;
