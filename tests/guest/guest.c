@@ -102,6 +102,26 @@ void guest_setup(void)
 	__asm__ volatile("ltr %w0" : : "r"(TASK));
 }
 
+static uint32_t cpuid(uint32_t leaf, unsigned reg)
+{
+	uint32_t r[4] = {leaf};
+
+	__asm__ volatile("cpuid" : "+a"(r[0]), "=b"(r[1]), "+c"(r[2]), "=d"(r[3]));
+	return r[reg];
+}
+
+bool vectors_on(void)
+{
+	const uint32_t wanted = 1u << 26 | 1u << 28; /* XSAVE, AVX */
+
+	__asm__ volatile("fninit");
+	if ((cpuid(1, 2) & wanted) != wanted || (cpuid(0xd, 0) & 7) != 7)
+		return false;
+	cr4_set(cr4_get() | 1u << 18);
+	__asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+	return true;
+}
+
 uint64_t *page_entry(uint64_t address)
 {
 	static uint64_t second[512] __attribute__((aligned(4096)));

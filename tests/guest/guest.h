@@ -35,6 +35,7 @@ void user_run(uint64_t rip, uint64_t rsp);
 
 /* guest.c */
 void guest_setup(void);            /* IDT, task state */
+bool vectors_on(void);             /* x87, SSE, AVX; is there AVX? */
 bool guest_told(const char *word); /* is it on the command line? */
 void guest_print(const char *text);
 void guest_print_hex(uint64_t value);

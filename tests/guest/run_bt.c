@@ -14,7 +14,7 @@
 #include "vmm/machine/machine_impl.h"
 
 #define MEMORY       (64ull << 20)
-#define INSTRUCTIONS 100000000ull
+#define INSTRUCTIONS 1000000000ull
 
 static char last_line[256];
 static size_t last_length;
@@ -62,8 +62,8 @@ static int fail(const char *what, const struct error *err)
 /* What a guest of this kind looks for. */
 static struct cpuid_table cpuid = {
 	.count = 3,
-	.leaf = {{.function = 1, .reg = {0xa20f10, 0, 1u << 26, 0x078bfbff}},
-		 {.function = 7, .reg = {0, 1u << 7 | 1u << 20, 0, 0}},
+	.leaf = {{.function = 1, .reg = {0xa20f10, 0, 1u << 26 | 1u << 17, 0x078bfbff}},
+		 {.function = 7, .reg = {0, 1u << 20 | 1u << 10 | 1u << 7, 0, 0}},
 		 {.function = 0x80000001, .reg = {0, 0, 0, 1u << 29 | 1u << 20 | 1u << 11}}}};
 
 static int run(struct engine_vcpu *cpu)

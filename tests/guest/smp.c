@@ -2,161 +2,19 @@
 /*
  * Several processors: INIT and SIPI, locked instructions, interrupts among them, TLB shoot-down,
  * code that another one modifies (AMD64 vol. 2, 7.3, 7.6 and 16.5; SDM vol. 3, chapters 9 and 10).
- * The word "cpus=N" says how many there are.
  */
-#include <stddef.h>
+#include "tests/guest/cpus.h"
 
-#include "tests/guest/apic.h"
-
-#define TRAMPOLINE 0x8000ull
-#define CPUS_MAX   8
-#define PATIENCE   30000000000ull /* of the TSC: about ten seconds */
-
-bool x2apic;
-
-/* Real mode at SIPI's page; 32 bits, 64 bits, and ap_main on a stack of its own. */
-extern const char trampoline[], trampoline_end[];
-void ap_main(unsigned number);
-__asm__(".code16\n"
-	"trampoline: mov %cs, %ax\n"
-	"mov %ax, %ds\n"
-	"mov %ax, seen_cs - trampoline\n"
-	"mov %cr0, %eax\n"
-	"mov %eax, seen_cr0 - trampoline\n"
-	"mov %sp, seen_sp - trampoline\n"
-	"lgdtl ap_gdt - trampoline\n"
-	"mov %cr0, %eax\n"
-	"and $0x9fffffff, %eax\n" /* caches: CD and NW are set after INIT */
-	"or $1, %al\n"
-	"mov %eax, %cr0\n"
-	"ljmpl $0x30, $ap_32\n"
-	".balign 8\n"
-	"ap_gdt: .word 0x4f\n.long gdt\n"
-	".balign 8\n"
-	".globl seen_cs, seen_cr0, seen_sp\n"
-	"seen_cs: .long 0\nseen_cr0: .long 0\nseen_sp: .long 0xffffffff\n"
-	"trampoline_end:\n"
-	".code32\n"
-	"ap_32: mov $0x10, %eax\n"
-	"mov %eax, %ds\n"
-	"mov $0x620, %eax\n"
-	"mov %eax, %cr4\n"
-	"mov $table4, %eax\n"
-	"mov %eax, %cr3\n"
-	"mov $0xc0000080, %ecx\n"
-	"rdmsr\n"
-	"or $0x901, %eax\n"
-	"wrmsr\n"
-	"mov $0x80010031, %eax\n"
-	"mov %eax, %cr0\n"
-	"ljmp $0x08, $ap_64\n"
-	".code64\n"
-	"ap_64: mov $0x10, %eax\n"
-	"mov %eax, %ds\n"
-	"mov %eax, %es\n"
-	"mov %eax, %ss\n"
-	"mov $1, %edi\n"
-	"lock xadd %edi, ap_started\n"
-	"inc %edi\n"
-	"mov %edi, %eax\n"
-	"shl $12, %rax\n"
-	"lea ap_stacks(%rax), %rsp\n"
-	"lidt idt_pointer\n"
-	"call ap_main\n");
-extern const char seen_cs[], seen_cr0[], seen_sp[];
-
-uint32_t ap_started; /* how many times, all of them together */
-uint8_t ap_stacks[(CPUS_MAX + 8) * 4096] __attribute__((aligned(4096)));
-
-static unsigned cpus = 2, rounds = 10000;
-
-/* Work that all do together. */
-static void (*volatile work)(unsigned number);
-static volatile uint32_t generation, done, online;
-
-static inline void pause(void)
-{
-	__asm__ volatile("pause" : : : "memory");
-}
-
-static bool patient(uint64_t start)
-{
-	pause();
-	return tsc() - start < PATIENCE;
-}
-
-/* Wait until *at is `value`; a guest that waits too long has failed. */
-static void await(const char *what, volatile uint32_t *at, uint32_t value)
-{
-	for (uint64_t start = tsc(); *at != value;)
-		if (!patient(start)) {
-			guest_print(what);
-			check_equal(" after a long wait", 0, *at, value);
-			guest_end();
-		}
-}
-
-static void add(volatile uint32_t *at, uint32_t n)
-{
-	__asm__ volatile("lock addl %1, %0" : "+m"(*at) : "r"(n) : "memory", "cc");
-}
-
-void ap_main(unsigned number)
-{
-	uint32_t seen = generation;
-
-	apic_write(APIC_SVR, APIC_ON | 0xff);
-	if (!x2apic) /* which INIT leaves on */
-		apic_write(APIC_LDR, 1u << (24 + number));
-	add(&online, 1);
-	for (;;) {
-		interrupts_on();
-		while (generation == seen)
-			pause();
-		seen = generation;
-		work(number);
-		add(&done, 1);
-	}
-}
-
-static void together(void (*fn)(unsigned))
-{
-	done = 0;
-	work = fn;
-	add(&generation, 1);
-	fn(0);
-	await("done", &done, cpus - 1);
-}
-
-/* All at about the same time, within a piece of work. */
-static void meet(void)
-{
-	static volatile uint32_t waiting, passed;
-	uint32_t pass = passed, before = 1;
-
-	__asm__ volatile("lock xaddl %0, %1" : "+r"(before), "+m"(waiting) : : "memory", "cc");
-	if (before == cpus - 1) {
-		waiting = 0;
-		passed = pass + 1;
-		return;
-	}
-	while (passed == pass)
-		pause();
-}
+static unsigned rounds = 10000;
 
 /* Interrupts among them. */
 
 static volatile uint32_t answers[CPUS_MAX], answered, nmis, flushed;
 
-static unsigned self(void)
-{
-	return apic_read(APIC_ID) >> (x2apic ? 0 : 24);
-}
-
 __attribute__((interrupt)) static void on_call(struct frame *frame)
 {
 	(void)frame;
-	answers[self()]++;
+	answers[cpu_self()]++;
 	apic_write(APIC_EOI, 0);
 	add(&answered, 1);
 }
@@ -173,34 +31,6 @@ __attribute__((interrupt)) static void on_nmi(struct frame *frame)
 {
 	(void)frame;
 	add(&nmis, 1);
-}
-
-static void delay(uint64_t ticks)
-{
-	for (uint64_t start = tsc(); tsc() - start < ticks;)
-		pause();
-}
-
-static void start(void)
-{
-	volatile uint8_t *to = (volatile uint8_t *)TRAMPOLINE;
-
-	for (size_t i = 0; i < (size_t)(trampoline_end - trampoline); i++)
-		to[i] = (uint8_t)trampoline[i];
-	for (unsigned i = 1; i < cpus; i++) {
-		apic_send(i, IPI_INIT | IPI_ASSERT);
-		delay(10000000);
-		apic_send(i, IPI_STARTUP | IPI_ASSERT | (uint32_t)(TRAMPOLINE >> 12));
-		await("online", &online, i);
-		/* A second one is for nobody. */
-		apic_send(i, IPI_STARTUP | IPI_ASSERT | (uint32_t)(TRAMPOLINE >> 12));
-	}
-	delay(10000000);
-	CHECK(ap_started, cpus - 1);
-	CHECK(*(volatile uint16_t *)(TRAMPOLINE + (uint64_t)(seen_cs - trampoline)), 0x800);
-	CHECK(*(volatile uint32_t *)(TRAMPOLINE + (uint64_t)(seen_cr0 - trampoline)) & 0x80000001,
-	      0);
-	CHECK(*(volatile uint16_t *)(TRAMPOLINE + (uint64_t)(seen_sp - trampoline)), 0);
 }
 
 /* Counters, all at once. */
@@ -506,13 +336,6 @@ static void code_write(unsigned offset, uint32_t value)
 	at[5] = 0xc3;
 }
 
-static void serialize(void)
-{
-	uint32_t a = 0, b, c = 0, d;
-
-	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d) : : "memory");
-}
-
 static void modify(unsigned number)
 {
 	for (uint32_t i = 1; i <= 50; i++) {
@@ -542,6 +365,15 @@ static void beat(unsigned number)
 		beats++;
 }
 
+static void starts(void)
+{
+	CHECK(ap_started, cpus - 1);
+	CHECK(*(volatile uint16_t *)(TRAMPOLINE + (uint64_t)(seen_cs - trampoline)), 0x800);
+	CHECK(*(volatile uint32_t *)(TRAMPOLINE + (uint64_t)(seen_cr0 - trampoline)) & 0x80000001,
+	      0);
+	CHECK(*(volatile uint16_t *)(TRAMPOLINE + (uint64_t)(seen_sp - trampoline)), 0);
+}
+
 static void restart(void)
 {
 	uint32_t before;
@@ -566,21 +398,13 @@ static void restart(void)
 void guest_main(void)
 {
 	guest_setup();
-	for (unsigned i = 2; i <= CPUS_MAX; i++) {
-		char word[] = "cpus=0";
-
-		word[5] = (char)('0' + i);
-		if (guest_told(word))
-			cpus = i;
-	}
 	if (emulated)
 		rounds = 2000;
 	gate_set(2, on_nmi, 0, 0x8e);
 	gate_set(0x41, on_call, 0, 0x8e);
 	gate_set(0x42, on_flush, 0, 0x8e);
-	apic_write(APIC_SVR, APIC_ON | 0xff);
-	apic_write(APIC_LDR, 1u << 24);
-	start();
+	cpus_start();
+	starts();
 	counts();
 	together(pass);
 	together(rendezvous);

@@ -38,16 +38,17 @@ int world_create(struct engine_vcpu *cpu)
 	w->page_mask = ~4095ull;
 	w->jump_mask = JUMP_ENTRIES - 1;
 	w->signal_stack = malloc(SIGNAL_STACK);
-	w->jumps = calloc(JUMP_ENTRIES, sizeof(*w->jumps));
+	for (unsigned i = 0; i < 2; i++)
+		w->jump[i].entry = calloc(JUMP_ENTRIES, sizeof(*w->jumps));
 	for (unsigned i = 0; i < 6; i++)
 		w->tlb[i / 2][i % 2] = calloc(1, sizeof(struct fast_tlb));
 	for (unsigned i = 0; i < 6; i++)
-		if (!w->jumps || !w->signal_stack || !w->tlb[i / 2][i % 2])
+		if (!w->jump[i / 3].entry || !w->signal_stack || !w->tlb[i / 2][i % 2])
 			return -ENOMEM;
 	for (unsigned i = 0; i < 6; i++)
-		w->tlb[i / 2][i % 2]->tag[0] = 1; /* a sum of zero would be page 0 */
-	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
-		w->jumps[i].tag = 1; /* the negated address of no code */
+		w->tlb[i / 2][i % 2]->tag[0] = 1;       /* a sum of zero would be page 0 */
+	for (unsigned i = 0; i < 2 * JUMP_ENTRIES; i++) /* the negated address of no code */
+		w->jump[i % 2].entry[i / 2].tag = 1;
 	return 0;
 }
 
@@ -142,7 +143,8 @@ void world_destroy(struct engine_vcpu *cpu)
 
 	for (unsigned i = 0; i < 6; i++)
 		free(w->tlb[i / 2][i % 2]);
-	free(w->jumps);
+	free(w->jump[0].entry);
+	free(w->jump[1].entry);
 	free(w->signal_stack);
 }
 
@@ -197,39 +199,55 @@ static void fast_fill(struct fast_tlb *t, uint64_t linear, const uint8_t *host, 
 
 static void jumps_clear(struct world *w, uint64_t low, uint64_t high)
 {
-	unsigned kept = 0;
+	for (unsigned mode = 0; mode < 2; mode++) {
+		struct jump_table *t = &w->jump[mode];
+		unsigned kept = 0;
 
-	for (unsigned i = 0; i < w->jump_count; i++) {
-		struct jump_entry *j = &w->jumps[w->jump_log[i]];
-		uint64_t rip = -j->tag;
+		for (unsigned i = 0; i < t->count; i++) {
+			struct jump_entry *j = &t->entry[t->log[i]];
+			uint64_t rip = -j->tag;
 
-		if (rip < low || rip > high)
-			w->jump_log[kept++] = w->jump_log[i];
-		else
-			j->tag = 1;
+			if (rip < low || rip > high)
+				t->log[kept++] = t->log[i];
+			else
+				j->tag = 1;
+		}
+		t->count = kept;
 	}
-	w->jump_count = kept;
 }
 
-static void jump_fill(struct world *w, uint64_t rip, const uint8_t *code)
+/* Those of all address spaces, or all but those that are global: they are in the upper half. */
+static void jumps_flush(struct world *w, bool global)
 {
-	unsigned index = rip & (JUMP_ENTRIES - 1);
-	struct jump_entry *j = &w->jumps[index];
+	bool all = global || w->jump_private_high;
+
+	jumps_clear(w, 0, all ? ~0ull : ~0ull >> 1);
+	w->jump_private_high &= !all;
+}
+
+static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
+{
+	struct jump_table *t = &cpu->world.jump[cpu->cpl == 3];
+	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
+	struct jump_entry *j = &t->entry[index];
+	bool global;
 
 	if (j->tag == 1)
-		w->jump_log[w->jump_count++] = (uint16_t)index;
-	*j = (struct jump_entry){.tag = -rip, .code = code};
+		t->log[t->count++] = (uint16_t)index;
+	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
+	if (cpu->rip >> 63 && !(linear_page(cpu, cpu->rip, TLB_FETCH, &global) && global))
+		cpu->world.jump_private_high = true;
 }
 
 void world_flush(struct engine_vcpu *cpu, bool global)
 {
 	struct world *w = &cpu->world;
 
-	if (!w->jumps)
+	if (!w->jump[1].entry)
 		return;
 	for (unsigned i = 0; i < 6; i++)
 		fast_clear(w->tlb[i / 2][i % 2], global);
-	jumps_clear(w, 0, global ? ~0ull : ~0ull >> 1);
+	jumps_flush(w, global);
 }
 
 void world_invalidate(struct engine_vcpu *cpu, uint64_t linear)
@@ -237,7 +255,7 @@ void world_invalidate(struct engine_vcpu *cpu, uint64_t linear)
 	struct world *w = &cpu->world;
 	unsigned index = linear >> 12 & (FAST_ENTRIES - 1);
 
-	if (!w->jumps)
+	if (!w->jump[1].entry)
 		return;
 	/* It stays in the log: to clear it twice does no harm. */
 	for (unsigned i = 0; i < 6; i++) {
@@ -337,7 +355,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	pthread_mutex_unlock(&c->lock);
 	if (!b)
 		return NULL;
-	jump_fill(w, cpu->rip, b->code);
+	jump_fill(cpu, b->code);
 	return b->code;
 }
 
@@ -393,6 +411,7 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 	w->target = code;
 	w->fast[0] = w->tlb[cpu->tlb_mode][0];
 	w->fast[1] = w->tlb[cpu->tlb_mode][1];
+	w->jumps = w->jump[cpu->cpl == 3].entry;
 	w->host_flags = (cpu->rflags & FLAGS_CARRIED) | RFLAGS_IF | RFLAGS_ONE;
 	memcpy(&run, vectors ? &cpu->vm->world_code.enter_vectors : &cpu->vm->world_code.enter,
 	       sizeof(run));
@@ -420,9 +439,11 @@ static bool run_code(struct engine_vcpu *cpu)
 		if (atomic_exchange(&cpu->code_changed, false))
 			jumps_clear(&cpu->world, 0, ~0ull);
 		enter(cpu, code);
+		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
 			code = block_code(cpu);
-		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu))
+		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu) &&
+			 !atomic_load(&cpu->code_changed))
 			code = cpu->world.resume;
 		else
 			code = NULL;

@@ -67,11 +67,15 @@ struct world {
 	uint32_t host_mxcsr;
 	uint64_t page_mask, jump_mask; /* what PEXT takes out of an address */
 	struct fast_tlb *fast[2];      /* of the present mode: to read, to write */
-	struct jump_entry *jumps;
+	struct jump_entry *jumps;      /* of the present privilege */
 
 	struct fast_tlb *tlb[3][2]; /* by enum tlb_mode */
-	unsigned jump_count;
-	uint16_t jump_log[JUMP_ENTRIES];
+	struct jump_table {
+		struct jump_entry *entry;
+		unsigned count;
+		uint16_t log[JUMP_ENTRIES];
+	} jump[2];              /* the supervisor's, the user's */
+	bool jump_private_high; /* one of the upper half that is not global */
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
 	uint64_t emptied;     /* of the code cache, when `jumps` was last empty */
