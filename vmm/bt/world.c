@@ -331,6 +331,11 @@ static bool fill(struct engine_vcpu *cpu)
 	if ((w->fill_address & 4095) + size > 4096)
 		return false;
 	host = linear_page(cpu, w->fill_address, write ? TLB_WRITE : TLB_READ, &global);
+	/*
+	 * The page was one of code, and the rest of this block may be what is about to be written.
+	 */
+	if (write && atomic_load(&cpu->code_changed))
+		return false;
 	if (!host)
 		return false;
 	fast_fill(w->tlb[cpu->tlb_mode][write], w->fill_address, host, global);
