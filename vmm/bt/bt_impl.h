@@ -133,8 +133,9 @@ struct engine_vcpu {
 	uint64_t clock_msr[2];       /* kvmclock.c: wall clock, system time */
 	_Atomic uint64_t instructions;
 
-	struct world world; /* of translated code */
-	int timer_fd;       /* irq.c, for it */
+	struct world world;  /* of translated code */
+	struct check *check; /* check.c; NULL: translated code is trusted */
+	int timer_fd;        /* irq.c, for it */
 	uint64_t timer_ns;
 	_Atomic bool in_guest;     /* its soft TLBs may be in use */
 	_Atomic bool code_changed; /* blocks are invalid that it may know */

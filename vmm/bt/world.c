@@ -13,6 +13,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
@@ -298,12 +299,13 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
 	}
-	if (b && w->exit_link)
+	if (b && w->exit_link && !cpu->check)
 		code_cache_link(c, w->exit_link, b);
 	pthread_mutex_unlock(&c->lock);
 	if (!b)
 		return NULL;
-	jump_fill(w, cpu->rip, b->code);
+	if (!cpu->check)
+		jump_fill(w, cpu->rip, b->code);
 	return b->code;
 }
 
@@ -336,6 +338,8 @@ static bool fill(struct engine_vcpu *cpu)
 	 */
 	if (write && atomic_load(&cpu->code_changed))
 		return false;
+	if (host && cpu->check)
+		host = check_page(cpu, host);
 	if (!host)
 		return false;
 	fast_fill(w->tlb[cpu->tlb_mode][write], w->fill_address, host, global);
@@ -379,6 +383,15 @@ static bool is_translatable(const struct engine_vcpu *cpu)
 	       !(cpu->rflags & (RFLAGS_TF | RFLAGS_RF));
 }
 
+/* In check mode one is all. */
+static const uint8_t *next_block(struct engine_vcpu *cpu)
+{
+	if (!cpu->check)
+		return block_code(cpu);
+	cpu->world.exit_reason = WORLD_ATTENTION;
+	return NULL;
+}
+
 /* The way out of a fault outside of the interpreter. */
 static bool run_code(struct engine_vcpu *cpu)
 {
@@ -392,7 +405,7 @@ static bool run_code(struct engine_vcpu *cpu)
 			jumps_clear(&cpu->world, 0, ~0ull);
 		enter(cpu, code);
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
-			code = block_code(cpu);
+			code = next_block(cpu);
 		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu))
 			code = cpu->world.resume;
 		else
@@ -419,7 +432,7 @@ bool world_run(struct engine_vcpu *cpu)
 		}
 		cpu->world.exit_reason = WORLD_INTERPRET;
 		cpu->world.exit_link = NULL;
-		alive = run_code(cpu);
+		alive = cpu->check ? check_run(cpu, run_code) : run_code(cpu);
 		pthread_rwlock_unlock(&vm->in_code);
 		if (alive && cpu->world.exit_reason == WORLD_LOOKUP)
 			cache_renew(cpu);
