@@ -134,7 +134,8 @@ static const struct field {
 
 struct copied_page {
 	const uint8_t *host;
-	uint8_t *before, *block; /* as it was; as the block has it */
+	bool writable;
+	uint8_t *block, *before; /* as the block has it; as it was, once it is writable */
 	uint8_t *replay;         /* as the interpreter has it that begins with the same */
 };
 
@@ -241,18 +242,34 @@ static struct copied_page *page_add(struct check *c, const uint8_t *host)
 		return NULL;
 	c->page_count++;
 	p->host = host;
-	guest_copy(p->before, host, PAGE);
-	memcpy(p->block, p->before, PAGE);
+	p->writable = false;
+	guest_copy(p->block, host, PAGE);
 	return p;
 }
 
-uint8_t *check_page(struct engine_vcpu *cpu, const uint8_t *host)
+static const uint8_t *page_before(const struct copied_page *p)
+{
+	return p->writable ? p->before : p->block;
+}
+
+static void page_writable(struct copied_page *p)
+{
+	if (!p->writable)
+		memcpy(p->before, p->block, PAGE);
+	p->writable = true;
+}
+
+uint8_t *check_page(struct engine_vcpu *cpu, const uint8_t *host, bool write)
 {
 	struct copied_page *p = page_find(cpu->check, host);
 
 	if (!p)
 		p = page_add(cpu->check, host);
-	return p ? p->block : NULL;
+	if (!p)
+		return NULL;
+	if (write)
+		page_writable(p);
+	return p->block;
 }
 
 void *check_view_entry(struct engine_vcpu *cpu, void *entry)
@@ -267,6 +284,7 @@ void *check_view_entry(struct engine_vcpu *cpu, void *entry)
 	if (!p)
 		return entry;
 	c->walked = true;
+	page_writable(p); /* it may be marked */
 	return (c->view == VIEW_BLOCK ? p->block : p->replay) + offset;
 }
 
@@ -282,7 +300,7 @@ uint8_t *check_view_page(struct engine_vcpu *cpu, uint8_t *host)
 		p = page_add(c, host);
 		if (!p)
 			return host; /* it comes to nothing: the block could not have had it */
-		memcpy(p->replay, p->before, PAGE);
+		memcpy(p->replay, p->block, PAGE);
 	}
 	return p->replay;
 }
@@ -360,7 +378,7 @@ static bool replay(struct engine_vcpu *cpu, bool first, bool *alive)
 	bool found;
 
 	for (unsigned i = 0; i < c->page_count; i++)
-		memcpy(c->page[i].replay, c->page[i].before, PAGE);
+		memcpy(c->page[i].replay, page_before(&c->page[i]), PAGE);
 	state_copy(cpu, c->before);
 	tlb_flush(cpu, true);
 	c->view = VIEW_REPLAY;
@@ -426,7 +444,7 @@ static void report_page(const struct engine_vcpu *cpu, const struct copied_page 
 		if (p->replay[i] != p->block[i]) {
 			log_error("bt: check: memory at %" PRIx64
 				  ": before %02x, translated %02x, interpreted %02x",
-				  gpa_of(cpu, p->host) + i, p->before[i], p->block[i],
+				  gpa_of(cpu, p->host) + i, page_before(p)[i], p->block[i],
 				  p->replay[i]);
 			shown++;
 		}

@@ -24,7 +24,7 @@ bool check_run(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu));
 int check_failed(const struct engine_vcpu *cpu, struct error *err);
 
 /* The copy of a host page that the block under way has. NULL: there are too many. */
-uint8_t *check_page(struct engine_vcpu *cpu, const uint8_t *host);
+uint8_t *check_page(struct engine_vcpu *cpu, const uint8_t *host, bool write);
 
 /*
  * For mmu.c, checked or not: where an entry of a page table is read and marked, and which host page

@@ -339,7 +339,7 @@ static bool fill(struct engine_vcpu *cpu)
 	if (write && atomic_load(&cpu->code_changed))
 		return false;
 	if (host && cpu->check)
-		host = check_page(cpu, host);
+		host = check_page(cpu, host, write);
 	if (!host)
 		return false;
 	fast_fill(w->tlb[cpu->tlb_mode][write], w->fill_address, host, global);
