@@ -136,7 +136,8 @@ struct engine_vcpu {
 
 	struct world world; /* of translated code */
 	struct window_table windows;
-	int timer_fd; /* irq.c, for it */
+	struct check *check; /* check.c; NULL: translated code is trusted */
+	int timer_fd;        /* irq.c, for it */
 	uint64_t timer_ns;
 	_Atomic bool in_guest;     /* its soft TLBs may be in use */
 	_Atomic bool code_changed; /* blocks are invalid that it may know */

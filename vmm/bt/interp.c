@@ -388,6 +388,17 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 	return true;
 }
 
+bool interp_step(struct engine_vcpu *cpu)
+{
+	if (sigsetjmp(cpu->escape, 0)) {
+		cpu->debug_pending = 0;
+		return false;
+	}
+	step(cpu);
+	count_add(cpu, 1);
+	return true;
+}
+
 /*
  * Which exceptions make a double fault if the second comes while the first is delivered: SDM vol.
  * 3, table 7-5.

@@ -12,6 +12,9 @@
  */
 bool interp_run(struct engine_vcpu *cpu, uint64_t instructions);
 
+/* One instruction, or one turn of a repetition, whatever calls for attention. Returns likewise. */
+bool interp_step(struct engine_vcpu *cpu);
+
 /* Does the interpreter know what enum insn_id `id` does? */
 bool interp_has(unsigned id);
 

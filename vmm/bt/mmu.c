@@ -15,6 +15,7 @@
 #include "devices/lapic.h"
 #include "vmm/base/bytes.h"
 #include "vmm/bt/alignment.h"
+#include "vmm/bt/check.h"
 #include "vmm/bt/debug.h"
 #include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/vcpu.h"
@@ -53,7 +54,7 @@ static uint64_t entry_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned wide)
 	/* No memory there: what a bus without a device gives, and that has reserved bits set. */
 	if (!at)
 		return ~0ull;
-	return guest_load(at, wide);
+	return guest_load(check_view_entry(cpu, (void *)at), wide);
 }
 
 static void dirty_note(struct engine_vm *vm, uint64_t gpa)
@@ -78,7 +79,7 @@ static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
 	if (!at || (w->entry[level] & bits) == bits)
 		return true;
 	dirty_note(w->cpu->vm, w->entry_gpa[level]);
-	return guest_exchange(at, w->wide, &old, old | bits);
+	return guest_exchange(check_view_entry(w->cpu, at), w->wide, &old, old | bits);
 }
 
 static bool has_nx(const struct engine_vcpu *cpu)
@@ -375,6 +376,7 @@ static uint8_t *page_host(struct engine_vcpu *cpu, uint64_t linear, enum tlb_acc
 	host = page_memory(cpu, page.gpa, access);
 	if (!host)
 		return NULL;
+	host = check_view_page(cpu, host);
 	if (access != TLB_FETCH && is_looked_at(cpu, linear, mode))
 		return host;
 	if (page.size > 4096)

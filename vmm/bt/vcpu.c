@@ -19,6 +19,7 @@
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 #include "vmm/base/clock.h"
+#include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/native.h"
 #include "vmm/bt/state.h"
@@ -277,9 +278,11 @@ static void signals_unblock(void)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-static enum vcpu_exit run(struct engine_vcpu *cpu)
+static enum vcpu_exit run(struct engine_vcpu *cpu, struct error *err)
 {
 	for (;;) {
+		if (check_failed(cpu, err))
+			return VCPU_EXIT_FAILED;
 		atomic_store(&cpu->attention, false);
 		if (atomic_exchange(&cpu->kicked, false))
 			return VCPU_EXIT_KICKED;
@@ -305,11 +308,10 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 {
 	enum vcpu_exit why;
 
-	(void)err;
 	signals_unblock();
 	if (cpu->vm->code)
 		world_thread_begin(cpu);
-	why = run(cpu);
+	why = run(cpu, err);
 	if (cpu->vm->code)
 		world_thread_end(cpu);
 	return why;
@@ -346,6 +348,8 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 		ret = world_create(cpu);
 	if (ret == 0 && vm->code)
 		ret = bt_timer_create(cpu);
+	if (ret == 0 && vm->code && vm->config.check)
+		ret = check_create(&cpu->check);
 	if (ret == 0)
 		ret = lapic_create(vm->apics, &config, &cpu->lapic);
 	if (ret) {
@@ -367,6 +371,7 @@ void bt_vcpu_destroy(struct engine_vcpu *cpu)
 	lapic_destroy(cpu->lapic);
 	native_destroy(cpu->native);
 	world_destroy(cpu);
+	check_destroy(cpu->check);
 	if (cpu->timer_fd > 0)
 		close(cpu->timer_fd);
 	pthread_cond_destroy(&cpu->wait_changed);

@@ -13,6 +13,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
@@ -350,12 +351,13 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
 	}
-	if (b && w->exit_link)
+	if (b && w->exit_link && !cpu->check)
 		code_cache_link(c, w->exit_link, b);
 	pthread_mutex_unlock(&c->lock);
 	if (!b)
 		return NULL;
-	jump_fill(cpu, b->code);
+	if (!cpu->check)
+		jump_fill(cpu, b->code);
 	return b->code;
 }
 
@@ -383,6 +385,13 @@ static bool fill(struct engine_vcpu *cpu)
 	if ((w->fill_address & 4095) + size > 4096)
 		return false;
 	host = linear_page(cpu, w->fill_address, write ? TLB_WRITE : TLB_READ, &global);
+	/*
+	 * The page was one of code, and the rest of this block may be what is about to be written.
+	 */
+	if (write && atomic_load(&cpu->code_changed))
+		return false;
+	if (host && cpu->check)
+		host = check_page(cpu, host, write);
 	if (!host)
 		return false;
 	fast_fill(w->tlb[cpu->tlb_mode][write], w->fill_address, host, global);
@@ -427,6 +436,15 @@ static bool is_translatable(const struct engine_vcpu *cpu)
 	       !(cpu->rflags & (RFLAGS_TF | RFLAGS_RF));
 }
 
+/* In check mode one is all. */
+static const uint8_t *next_block(struct engine_vcpu *cpu)
+{
+	if (!cpu->check)
+		return block_code(cpu);
+	cpu->world.exit_reason = WORLD_ATTENTION;
+	return NULL;
+}
+
 /* The way out of a fault outside of the interpreter. */
 static bool run_code(struct engine_vcpu *cpu)
 {
@@ -441,7 +459,7 @@ static bool run_code(struct engine_vcpu *cpu)
 		enter(cpu, code);
 		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
-			code = block_code(cpu);
+			code = next_block(cpu);
 		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu) &&
 			 !atomic_load(&cpu->code_changed))
 			code = cpu->world.resume;
@@ -487,7 +505,7 @@ bool world_run(struct engine_vcpu *cpu)
 		}
 		cpu->world.exit_reason = WORLD_INTERPRET;
 		cpu->world.exit_link = NULL;
-		alive = run_code(cpu);
+		alive = cpu->check ? check_run(cpu, run_code) : run_code(cpu);
 		pthread_rwlock_unlock(&vm->in_code);
 		if (alive && cpu->world.exit_reason == WORLD_LOOKUP)
 			cache_renew(cpu);
