@@ -15,6 +15,7 @@
 #define BLOCKS_MAX (1u << 18)
 #define HASH_SIZE  (1u << 16)
 #define POINTS_MAX (1u << 20)
+#define LINKS_MAX  (1u << 19)
 
 #define HEAT_HOT      3u   /* times seen */
 #define HEAT_BANNED   200u /* likewise */
@@ -55,11 +56,12 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	c->blocks = calloc(c->block_max, sizeof(*c->blocks));
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
 	c->points = calloc(POINTS_MAX, sizeof(*c->points));
+	c->links = calloc(LINKS_MAX, sizeof(*c->links));
 	c->pages = calloc(c->page_count, sizeof(struct block *));
 	c->heat = calloc(c->page_count, sizeof(*c->heat));
 	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
-	if (ret == 0 &&
-	    (!c->blocks || !c->points || !c->hash || !c->pages || !c->heat || !c->is_code))
+	if (ret == 0 && (!c->blocks || !c->points || !c->links || !c->hash || !c->pages ||
+			 !c->heat || !c->is_code))
 		ret = -ENOMEM;
 	if (ret) {
 		code_cache_destroy(c);
@@ -80,6 +82,7 @@ void code_cache_destroy(struct code_cache *c)
 	free(c->blocks);
 	free(c->hash);
 	free(c->points);
+	free(c->links);
 	free(c->pages);
 	free(c->heat);
 	free(c->is_code);
@@ -136,6 +139,11 @@ uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
 	return c->write + c->used;
 }
 
+struct block_link *code_cache_links(struct code_cache *c, unsigned count)
+{
+	return c->link_count + count <= LINKS_MAX ? c->links + c->link_count : NULL;
+}
+
 struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
 			     const uint8_t *end)
 {
@@ -144,6 +152,7 @@ struct block *code_cache_add(struct code_cache *c, const struct block *block, ui
 
 	if (c->block_count == c->block_max || page >= c->page_count)
 		return NULL;
+	c->link_count += block->link_count;
 	b = &c->blocks[c->block_count++];
 	*b = *block;
 	b->code = code_cache_executed(c, room);
@@ -228,6 +237,7 @@ void code_cache_empty(struct code_cache *c)
 	}
 	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
 	c->block_count = 0;
+	c->link_count = 0;
 	c->used = c->kept;
 	c->point_count = 0;
 	c->emptied++;

@@ -18,9 +18,6 @@
 #include "vmm/bt/emit.h"
 #include "vmm/core/memory.h"
 
-#define BLOCK_LINKS 2u
-#define LINK_NONE   (~0u)
-
 /* A jump out of a block to a known address; unlinked it goes to a stub that asks for a look-up. */
 struct block_link {
 	uint8_t *displacement; /* of the jump, to be written; NULL: there is none */
@@ -36,7 +33,8 @@ struct block {
 	unsigned length;   /* of the guest's code, in bytes */
 	bool dead;         /* invalidated; its code stays until the cache is emptied */
 	struct block *hash_next, *page_next;
-	struct block_link link[BLOCK_LINKS];
+	struct block_link *link; /* its jumps */
+	unsigned link_count;
 	struct block_link *incoming;
 };
 
@@ -66,6 +64,8 @@ struct code_cache {
 	size_t kept; /* of it, what is not blocks' and always stays: entry, exit */
 	struct block *blocks;
 	unsigned block_count, block_max;
+	struct block_link *links;
+	unsigned link_count;
 	struct block **hash;
 	struct block **pages;      /* by guest page: those that begin there */
 	struct page_heat *heat;    /* likewise */
@@ -83,8 +83,10 @@ void code_cache_destroy(struct code_cache *c);
 struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned mode);
 /* Room for code, as written; NULL: the cache is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
-/* A new block, of which gpa, rip, mode and length are given, with code from `room` to `end`; NULL:
- * full. The page is one of code from now on. */
+/* Jumps for a block; NULL: there are not so many. They are the next block's, if this fails. */
+struct block_link *code_cache_links(struct code_cache *c, unsigned count);
+/* A new block, of which gpa, rip, mode, length and jumps are given, with code from `room` to `end`;
+ * NULL: full. The page is one of code from now on. */
 struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
 			     const uint8_t *end);
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to);

@@ -10,15 +10,22 @@
 #define GLUE_C   CPU_RCX
 #define GLUE_T   CPU_R15
 #define GLUE_H   CPU_R11
-#define HOST_RCX CPU_R14
+#define HOST_RCX CPU_R10
 
 #define BLOCK_INSNS 64u
+#define JUMPS_MAX   (2 * BLOCK_INSNS)
 
 /* A general register that an instruction of ModRM names. */
 struct place {
 	const struct operand *operand; /* NULL: the field names none */
 	unsigned reg;                  /* the guest's */
 	unsigned host;
+};
+
+/* A jump, by its displacement, to a guest's address; which instruction's it is. */
+struct lowered_jump {
+	uint8_t *jump;
+	uint64_t rip, from;
 };
 
 /* An access's way out of line. */
@@ -53,23 +60,34 @@ struct lowering {
 	const uint8_t *raw;     /* its bytes */
 	const uint8_t *end;     /* of the page's */
 	const struct insn *insn;
-	struct insn insns[BLOCK_INSNS]; /* they outlive their lowering, for the cold part */
+	struct insn insns[BLOCK_INSNS]; /* all, and their addresses */
+	uint64_t rips[BLOCK_INSNS];
 	unsigned fill_count;
 	struct cold_fill fill[2 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
-	struct {
-		uint8_t *jump;
-		uint64_t rip;
-	} link[BLOCK_LINKS];
 	unsigned link_count;
+	struct lowered_jump link[JUMPS_MAX];
+	/* Jumps that leave the line: on from out of line, or to be attended to. */
+	unsigned side_count, poll_count;
+	struct lowered_jump side[JUMPS_MAX], poll[BLOCK_INSNS];
+	/* Where instructions begin in the host's code, in order; NULL: inside of a run. */
+	bool loops;
+	uint8_t *start[BLOCK_INSNS];
+	bool target[BLOCK_INSNS]; /* one further on jumps there */
 	/* Has it asked for the vector registers; where that was. */
 	bool vectors;
 	uint8_t *vectors_jump, *vectors_resume;
 	uint64_t vectors_rip;
+	unsigned count;            /* of insns */
+	unsigned at;               /* the present one */
 	unsigned mode;             /* enum tlb_mode */
+	bool is_long;              /* the line goes on behind a jump that is not taken */
 	bool windowed;             /* accesses are by windows, else by the soft TLB */
 	struct fault_point access; /* in a window, that the next lower_touch is of; size 0: none */
 	unsigned point_count;
 	struct fault_point point[3 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
+	/* H is the distance for this register of the host's, which has moved so far since. */
+	uint8_t known;
+	int64_t moved;
 	unsigned run_count;
 	struct stack_run run[RUNS_MAX];
 	bool ended; /* the last instruction does not go on to the next */
@@ -78,7 +96,7 @@ struct lowering {
 /* Is it one of those that stay in memory? */
 static inline bool is_homed(unsigned reg)
 {
-	return reg == CPU_R11 || reg == CPU_R14 || reg == CPU_R15;
+	return reg == CPU_R10 || reg == CPU_R11 || reg == CPU_R15;
 }
 
 /* Where a guest's register is that is not. */
@@ -124,7 +142,7 @@ void lower_resume(struct lowering *l, const uint8_t *at);
 /* lower_integer.c, lower_control.c: false: not one that is translated, and nothing was written. */
 bool lower_integer(struct lowering *l);
 bool lower_control(struct lowering *l);
-/* Instructions from the present one on that are a run, with what it ends in: their bytes, or 0. */
+/* Instructions from the present one on that are a run, with what it ends in: so many, or 0. */
 unsigned lower_run(struct lowering *l);
 void lower_cold_runs(struct lowering *l);
 /* lower_vector.c: likewise. */
@@ -160,6 +178,16 @@ static inline void lower_touch(struct lowering *l)
 		lower_may_fault(l);
 }
 
+/* lower_memory.c: H may be something else now. */
+static inline void lower_forget(struct lowering *l)
+{
+	l->known = INSN_NO_REGISTER;
+}
+/* What the instruction has done to what is known. */
+void lower_remember(struct lowering *l);
+/* lower_control.c: the present instruction is a target: poll, if one further on jumps here. */
+void lower_loop_head(struct lowering *l);
+void lower_cold_jumps(struct lowering *l);
 /* lower_control.c: on to an address that is known, or that is in T. */
 void lower_goto(struct lowering *l, uint64_t rip);
 void lower_goto_t(struct lowering *l);

@@ -74,8 +74,7 @@ static void goto_known(struct lowering *l, uint64_t rip)
 /* A jump that can be linked, to a place out of line that looks the target up until then. */
 static void add_link(struct lowering *l, uint8_t *jump, uint64_t rip)
 {
-	l->link[l->link_count].jump = jump;
-	l->link[l->link_count++].rip = rip;
+	l->link[l->link_count++] = (struct lowered_jump){.jump = jump, .rip = rip, .from = l->rip};
 }
 
 static bool is_near(const struct lowering *l, uint64_t rip)
@@ -83,9 +82,53 @@ static bool is_near(const struct lowering *l, uint64_t rip)
 	return rip >> 12 == l->first >> 12;
 }
 
+/* Where an instruction of this block's own begins; NULL: it is none, or is yet to come. */
+static uint8_t *own_start(const struct lowering *l, uint64_t rip)
+{
+	for (unsigned i = 0; i <= l->at && l->loops; i++)
+		if (l->rips[i] == rip && l->target[i])
+			return l->start[i];
+	return NULL;
+}
+
+void lower_loop_head(struct lowering *l)
+{
+	uint8_t *skip;
+
+	l->start[l->at] = l->e.at;
+	if (!l->target[l->at])
+		return;
+	lower_forget(l);
+	emit_load(&l->e, GLUE_C, FIELD(attention), 1);
+	skip = emit_skip_if_zero(&l->e);
+	l->poll[l->poll_count++] =
+		(struct lowered_jump){.jump = emit_jump(&l->e), .rip = l->rip, .from = l->rip};
+	emit_skip_end(&l->e, skip);
+}
+
+void lower_cold_jumps(struct lowering *l)
+{
+	for (unsigned i = 0; i < l->side_count && !l->e.full; i++) {
+		emit_jump_aim(l->side[i].jump, l->e.at);
+		l->rip = l->side[i].from;
+		lower_goto(l, l->side[i].rip);
+	}
+	for (unsigned i = 0; i < l->poll_count && !l->e.full; i++) {
+		emit_jump_aim(l->poll[i].jump, l->e.at);
+		emit_constant(&l->e, GLUE_T, l->poll[i].rip);
+		lower_leave(l, l->world->attention);
+	}
+}
+
 void lower_goto(struct lowering *l, uint64_t rip)
 {
 	bool near = is_near(l, rip), back = rip <= l->rip;
+	uint8_t *own = own_start(l, rip);
+
+	if (own) {
+		emit_jump_aim(emit_jump(&l->e), own);
+		return;
+	}
 
 	if (!near || back)
 		emit_constant(&l->e, GLUE_T, rip);
@@ -189,25 +232,24 @@ static bool is_last(const struct insn *insn, bool push)
 		    : insn->opcode->id == INSN_RET && insn->operand_size == 8;
 }
 
-/* How many there are in a row from the present one on; their bytes. */
-static unsigned run_find(const struct lowering *l, struct stack_run *run)
+/* How many there are in a row from the present one on. */
+static void run_find(const struct lowering *l, struct stack_run *run)
 {
-	const uint8_t *at = l->raw;
+	unsigned i = l->at;
 
-	for (run->count = 0; run->count < RUN_INSNS;) {
-		struct insn *insn = &run->insn[run->count];
+	for (run->count = 0; run->count < RUN_INSNS && i < l->count; i++) {
+		const struct insn *insn = &l->insns[i];
 
-		if (!lower_decode(l, at, insn))
+		if (run->count && l->target[i])
 			break;
 		if (!is_last(insn, run->push) &&
 		    !(run->push ? is_plain_push(insn) : is_plain_pop(insn)))
 			break;
-		run->rip[run->count++] = l->rip + (uint64_t)(at - l->raw);
-		at += insn->length;
+		run->rip[run->count] = l->rips[i];
+		run->insn[run->count++] = *insn;
 		if (is_last(insn, run->push))
 			break;
 	}
-	return (unsigned)(at - l->raw);
 }
 
 static void run_do(struct lowering *l, const struct stack_run *run, unsigned i)
@@ -234,12 +276,11 @@ unsigned lower_run(struct lowering *l)
 	bool push = is_plain_push(l->insn);
 	struct stack_run *run = &l->run[l->run_count];
 	const struct insn *last;
-	unsigned bytes;
 
 	if ((!push && !is_plain_pop(l->insn)) || l->run_count == RUNS_MAX)
 		return 0;
 	run->push = push;
-	bytes = run_find(l, run);
+	run_find(l, run);
 	if (run->count < 2)
 		return 0;
 	l->run_count++;
@@ -257,7 +298,7 @@ unsigned lower_run(struct lowering *l)
 	else if (last->opcode->id == INSN_RET)
 		lower_goto_t(l);
 	l->ended = is_last(last, push);
-	return bytes;
+	return run->count;
 }
 
 void lower_cold_runs(struct lowering *l)
@@ -384,12 +425,19 @@ static bool lower_jcc(struct lowering *l)
 {
 	uint64_t target = l->next_rip + l->insn->immediate;
 	unsigned condition = l->insn->code & 15;
-	uint8_t *taken = emit_jump_if(&l->e, condition);
+	uint8_t *taken = emit_jump_if(&l->e, condition), *own = own_start(l, target);
 
+	if (own)
+		emit_jump_aim(taken, own);
+	else if (is_near(l, target) && target > l->rip)
+		add_link(l, taken, target);
+	else
+		l->side[l->side_count++] =
+			(struct lowered_jump){.jump = taken, .rip = target, .from = l->rip};
 	/* The next instruction may be in the next page. */
+	if (l->at + 1 < l->count)
+		return false;
 	lower_goto(l, l->next_rip);
-	emit_jump_aim(taken, l->e.at);
-	lower_goto(l, target);
 	return true;
 }
 
@@ -423,8 +471,8 @@ bool lower_control(struct lowering *l)
 		done = lower_ret(l);
 		break;
 	case INSN_JCC:
-		done = lower_jcc(l);
-		break;
+		l->ended = lower_jcc(l);
+		return true;
 	default:
 		return false;
 	}

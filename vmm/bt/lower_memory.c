@@ -76,7 +76,7 @@ static bool is_near(const struct insn *insn)
 {
 	int64_t at = insn->memory.displacement;
 
-	return at > -WINDOW_REACH && at < WINDOW_REACH - 4096;
+	return at > -WINDOW_REACH / 2 && at < WINDOW_REACH / 2 - 4096;
 }
 
 static void add_fill(struct lowering *l, const struct insn *insn, struct emit_memory m,
@@ -110,12 +110,83 @@ void lower_again(struct lowering *l, unsigned base, int32_t displacement, unsign
 						 .write = write};
 }
 
+/* Registers that instructions write without naming them. */
+static bool writes_implied(const struct insn *insn, unsigned reg)
+{
+	if (insn->encoding != INSN_LEGACY)
+		return false;
+	switch (insn->opcode->id) {
+	case INSN_MUL:
+	case INSN_IMUL_1:
+	case INSN_DIV:
+	case INSN_IDIV:
+	case INSN_CMPXCHG:
+	case INSN_CBW:
+	case INSN_CWD:
+	case INSN_LAHF:
+		return reg == CPU_RAX || reg == CPU_RDX;
+	case INSN_LEAVE:
+		return reg == CPU_RSP || reg == CPU_RBP;
+	default:
+		return false;
+	}
+}
+
+static bool writes(const struct insn *insn, unsigned reg)
+{
+	for (unsigned i = 0; i < INSN_OPERANDS; i++) {
+		const struct operand *o = &insn->operand[i];
+
+		/* AH to DH have numbers of their own. */
+		if (o->kind == OPERAND_GPR && o->access & OPERAND_WRITE &&
+		    (o->reg == reg || o->reg == reg + CPU_GPRS))
+			return true;
+	}
+	return writes_implied(insn, reg);
+}
+
+/* How far an instruction moves a register that it adds a number to; 0: it does something else. */
+static int64_t moves_by(const struct insn *insn, unsigned reg)
+{
+	const struct operand *o = insn->operand;
+
+	if (reg == CPU_RSP && insn->opcode->id == INSN_PUSH)
+		return -8;
+	if (reg == CPU_RSP && insn->opcode->id == INSN_POP)
+		return 8;
+	if (insn->opcode->id != INSN_ADD && insn->opcode->id != INSN_SUB)
+		return 0;
+	if (o[0].kind != OPERAND_GPR || o[0].size != 8 || o[1].kind != OPERAND_IMMEDIATE)
+		return 0;
+	return insn->opcode->id == INSN_ADD ? (int64_t)insn->immediate : -(int64_t)insn->immediate;
+}
+
+void lower_remember(struct lowering *l)
+{
+	unsigned reg = l->known == HOST_RCX ? CPU_RCX : l->known;
+	int64_t by;
+
+	if (reg == INSN_NO_REGISTER)
+		return;
+	by = moves_by(l->insn, reg);
+	if (by && by > -WINDOW_REACH && by < WINDOW_REACH)
+		l->moved += by;
+	else if (writes(l->insn, reg))
+		lower_forget(l);
+	if (l->moved <= -WINDOW_REACH / 2 || l->moved >= WINDOW_REACH / 2)
+		lower_forget(l);
+}
+
 static struct emit_memory window_access(struct lowering *l, unsigned base, int32_t displacement,
 					unsigned size, bool write)
 {
 	struct emit_memory at = emit_at(base, displacement);
 
-	window_find(l, base);
+	if (l->known != base)
+		window_find(l, base);
+	if (l->known != base && base != GLUE_T)
+		l->moved = 0;
+	l->known = (uint8_t)(base == GLUE_T ? INSN_NO_REGISTER : base);
 	lower_again(l, base, displacement, size, write);
 	at.index = GLUE_H;
 	return at;

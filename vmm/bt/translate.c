@@ -224,48 +224,100 @@ static bool lower(struct lowering *l)
 }
 
 /* Out of line: where a jump goes until it is linked. */
-static void lower_links(struct lowering *l, uint8_t *stubs[BLOCK_LINKS], struct block_link *links)
+static void lower_links(struct lowering *l, struct block_link *links)
 {
 	for (unsigned i = 0; i < l->link_count; i++) {
-		stubs[i] = l->e.at;
+		uint8_t *stub = l->e.at;
+
+		if (l->e.full)
+			return;
 		emit_constant(&l->e, GLUE_T, (uintptr_t)&links[i]);
 		emit_store(&l->e, FIELD(world.exit_link), GLUE_T, 8);
 		emit_constant(&l->e, GLUE_T, l->link[i].rip);
 		lower_leave(l, l->world->lookup);
-		emit_jump_aim(l->link[i].jump, stubs[i]);
+		emit_jump_aim(l->link[i].jump, stub);
+		links[i] = (struct block_link){.displacement = l->link[i].jump, .stub = stub};
 	}
 }
 
-/* The straight line from `at` on. Returns the guest's bytes. */
-static unsigned lower_block(struct lowering *l, const uint8_t *at)
+/* Does the line end with it? */
+static bool is_end(const struct lowering *l, const struct insn *insn)
 {
-	unsigned done = 0;
+	switch (insn->opcode->id) {
+	case INSN_CALL:
+	case INSN_CALL_INDIRECT:
+	case INSN_JMP:
+	case INSN_JMP_INDIRECT:
+	case INSN_RET:
+		return true;
+	case INSN_JCC:
+		return !l->is_long;
+	default:
+		return false;
+	}
+}
 
-	for (unsigned i = 0; i < BLOCK_INSNS && !l->ended; i++) {
-		struct insn *insn = &l->insns[i];
-		bool good = lower_decode(l, at + done, insn);
+/* It jumps to an instruction ahead of it on the line. */
+static void target_note(struct lowering *l, const struct insn *insn, uint64_t next)
+{
+	uint64_t target = next + insn->immediate;
+
+	if (!l->loops || (insn->opcode->id != INSN_JCC && insn->opcode->id != INSN_JMP))
+		return;
+	for (unsigned i = 0; i < l->count; i++)
+		l->target[i] |= l->rips[i] == target;
+}
+
+/* The line from `at` on: to the end of the page, of what is decoded, or where it must end. */
+static void line_find(struct lowering *l, const uint8_t *at)
+{
+	bool ended = false;
+
+	for (l->count = 0; l->count < BLOCK_INSNS && !ended;) {
+		struct insn *insn = &l->insns[l->count];
+		uint64_t rip = l->first + (uint64_t)(at - l->raw);
+
+		if (!lower_decode(l, at, insn))
+			return;
+		l->rips[l->count] = rip;
+		l->target[l->count++] = false;
+		at += insn->length;
+		target_note(l, insn, rip + insn->length);
+		ended = is_end(l, insn);
+	}
+}
+
+/* Returns the guest's bytes. */
+static unsigned lower_block(struct lowering *l, const uint8_t *first)
+{
+	uint64_t end = l->first;
+
+	l->raw = first;
+	line_find(l, first);
+	for (l->at = 0; l->at < l->count && !l->ended;) {
 		unsigned run;
 
-		l->insn = insn;
-		l->raw = at + done;
-		l->rip = l->first + done;
-		l->next_rip = l->rip + (good ? insn->length : 0);
-		run = good ? lower_run(l) : 0;
-		if (run) {
-			done += run;
-			continue;
-		}
-		if (!good || !lower(l)) {
-			emit_constant(&l->e, GLUE_T, l->rip);
-			lower_leave(l, l->world->interpret);
-			l->ended = true;
+		l->insn = &l->insns[l->at];
+		l->rip = l->rips[l->at];
+		l->raw = first + (l->rip - l->first);
+		l->next_rip = l->rip + l->insn->length;
+		lower_loop_head(l);
+		run = lower_run(l);
+		if (!run && !lower(l))
 			break;
-		}
-		done += insn->length;
+		if (!run)
+			lower_remember(l);
+		l->at += run ? run : 1;
+		end = l->rips[l->at - 1] + l->insns[l->at - 1].length;
 	}
-	if (!l->ended)
-		lower_goto(l, l->first + done);
-	return done;
+	if (!l->ended && l->count && l->at == l->count &&
+	    (l->count == BLOCK_INSNS || end % 4096 == 0)) {
+		lower_goto(l, end);
+	} else if (!l->ended) {
+		emit_constant(&l->e, GLUE_T, end);
+		lower_leave(l, l->world->interpret);
+	}
+	return (unsigned)(end - l->first);
 }
 
 struct block *translate_block(struct code_cache *c, const struct world_code *world,
@@ -273,9 +325,9 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 {
 	static _Thread_local struct lowering lowering;
 	struct lowering *l = &lowering;
-	uint8_t *room = code_cache_room(c, BLOCK_ROOM), *stubs[BLOCK_LINKS] = {0};
+	uint8_t *room = code_cache_room(c, BLOCK_ROOM);
 	unsigned offset = wanted->rip & 4095;
-	struct block *b, block = *wanted;
+	struct block block = *wanted;
 	uint8_t bytes[4096];
 
 	if (!room)
@@ -288,23 +340,28 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->first = wanted->rip;
 	l->mode = wanted->mode;
 	l->windowed = windowed;
+	l->is_long = windowed || world->once;
+	l->loops = windowed && !world->once;
 	l->access.size = 0;
-	l->fill_count = l->link_count = l->point_count = 0;
+	l->known = INSN_NO_REGISTER;
+	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
 	l->ended = l->vectors = false;
 	l->run_count = 0;
 	l->end = bytes + sizeof(bytes);
 	block.length = lower_block(l, bytes + offset);
+	lower_cold_jumps(l);
 	lower_cold_runs(l);
 	lower_cold_fills(l);
 	lower_cold_vectors(l);
-	lower_links(l, stubs, c->blocks[c->block_count].link);
+	block.link_count = l->link_count;
+	block.link = code_cache_links(c, l->link_count);
+	if (!block.link)
+		return NULL;
+	lower_links(l, block.link);
 	if (l->e.full)
 		return NULL;
 	for (unsigned i = 0; i < l->point_count; i++)
 		if (!code_cache_add_point(c, &l->point[i]))
 			return NULL;
-	b = code_cache_add(c, &block, room, l->e.at);
-	for (unsigned i = 0; b && i < l->link_count; i++)
-		b->link[i] = (struct block_link){.displacement = l->link[i].jump, .stub = stubs[i]};
-	return b;
+	return code_cache_add(c, &block, room, l->e.at);
 }

@@ -176,6 +176,7 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 		ret = code_cache_create(config->memory, &vm->code);
 	if (ret == 0 && vm->code) {
 		translate_world(vm->code, &vm->world_code);
+		vm->world_code.once = config->check;
 		/* What is held against the interpreter has its memory copied: check.c. */
 		vm->windows = config->check ? NULL : windows_create(vm);
 		config->memory->writing_arg = vm;

@@ -74,8 +74,10 @@ static void signal_stack_arm(struct engine_vcpu *cpu)
 static void code_changed(struct engine_vm *vm)
 {
 	for (unsigned i = 0; i < vm->config.vcpus; i++)
-		if (vm->vcpu[i])
-			atomic_store(&vm->vcpu[i]->code_changed, true);
+		/* Our own will look before it goes on. */
+		if (vm->vcpu[i] && !atomic_exchange(&vm->vcpu[i]->code_changed, true) &&
+		    vm->vcpu[i] != in_world && atomic_load(&vm->vcpu[i]->in_guest))
+			bt_vcpu_wake(vm->vcpu[i]);
 }
 
 /* Registers in the order of their numbers. */
