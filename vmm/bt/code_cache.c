@@ -19,8 +19,9 @@
 
 #define HEAT_HOT      3u   /* times seen */
 #define HEAT_BANNED   200u /* likewise */
-#define FAULTS_MAX    48u  /* between two times */
-#define FAULT_IN_VAIN 12u  /* counts as so many */
+#define CREDIT_FIRST  4096u
+#define CREDIT_MORE   16u
+#define FAULT_IN_VAIN 16u /* counts as so many */
 
 static int memory_map(struct code_cache *c)
 {
@@ -257,13 +258,17 @@ bool code_cache_heat(struct code_cache *c, uint64_t gpa)
 
 	if (page >= c->page_count)
 		return false;
-	h->faults = 0;
 	if (h->banned) {
 		h->banned--;
 		return false;
 	}
-	if (h->seen >= HEAT_HOT || ++h->seen < HEAT_HOT)
+	if (h->seen >= HEAT_HOT) {
+		h->credit = (uint16_t)(h->credit + (h->credit < CREDIT_FIRST ? CREDIT_MORE : 0));
 		return false;
+	}
+	if (++h->seen < HEAT_HOT)
+		return false;
+	h->credit = CREDIT_FIRST;
 	code_cache_drop(c, gpa);
 	return true;
 }
@@ -288,13 +293,15 @@ bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 {
 	const struct block *b;
 	struct page_heat *h;
+	unsigned price = good ? 1 : FAULT_IN_VAIN;
 	bool cold = false;
 
 	pthread_mutex_lock(&c->lock);
 	b = block_at(c, at);
 	h = &c->heat[b->gpa / MEMORY_PAGE_SIZE];
-	h->faults = (uint16_t)(h->faults + (good ? 1 : FAULT_IN_VAIN));
-	if (h->faults >= FAULTS_MAX && h->seen >= HEAT_HOT) {
+	if (h->credit >= price) {
+		h->credit = (uint16_t)(h->credit - price);
+	} else if (h->seen >= HEAT_HOT) {
 		*h = (struct page_heat){.banned = HEAT_BANNED};
 		code_cache_drop(c, b->gpa);
 		cold = true;

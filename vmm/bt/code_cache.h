@@ -49,12 +49,13 @@ struct fault_point {
 };
 
 /*
- * How often code of a page was seen running: more than a few times, it is hot. Then how often it
- * faulted since it was last seen: more than it gains by windows, it is none for them, for a while.
+ * How often code of a page was seen running: more than a few times, it is hot. Then it has a credit
+ * of faults, some to begin with, and some more each time that it is seen. Without any left windows
+ * cost more than they gain, and it is as it was before, for a while.
  */
 struct page_heat {
 	uint8_t seen, banned;
-	uint16_t faults;
+	uint16_t credit;
 };
 
 struct code_cache {
