@@ -154,6 +154,18 @@ static void bt_vm_destroy(struct engine_vm *vm)
 	free(vm);
 }
 
+/* Whoever wants the code cache for itself comes first: else vCPUs by turns might hold it for ever.
+ */
+static void in_code_init(struct engine_vm *vm)
+{
+	pthread_rwlockattr_t attributes;
+
+	pthread_rwlockattr_init(&attributes);
+	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&vm->in_code, &attributes);
+	pthread_rwlockattr_destroy(&attributes);
+}
+
 static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, struct error *err)
 {
 	struct engine_vm *vm = calloc(1, sizeof(*vm));
@@ -168,7 +180,7 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	vm->tsc_khz = tsc_rate();
 	vm->clock_origin_ns = clock_monotonic_ns();
 	faults_catch();
-	pthread_rwlock_init(&vm->in_code, NULL);
+	in_code_init(vm);
 	ret = chips_create(vm);
 	if (ret == 0)
 		ret = bt_irq_start(vm);

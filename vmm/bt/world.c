@@ -363,17 +363,35 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	return b->code;
 }
 
-/* The cache is full: all leave it, it starts anew. */
+/*
+ * Who waits for vm->in_code is not in the guest: who holds it may be waiting for that in
+ * code_protect.
+ */
+static void code_lock(struct engine_vcpu *cpu)
+{
+	struct engine_vm *vm = cpu->vm;
+
+	if (pthread_rwlock_tryrdlock(&vm->in_code) == 0)
+		return;
+	atomic_store(&cpu->in_guest, false);
+	pthread_rwlock_rdlock(&vm->in_code);
+	guest_begin(cpu);
+}
+
+/* The cache is full: all leave it, it starts anew, unless another one was faster. */
 static void cache_renew(struct engine_vcpu *cpu)
 {
 	struct engine_vm *vm = cpu->vm;
 
+	atomic_store(&cpu->in_guest, false);
 	for (unsigned i = 0; i < vm->config.vcpus; i++)
 		if (vm->vcpu[i])
 			bt_vcpu_wake(vm->vcpu[i]);
 	pthread_rwlock_wrlock(&vm->in_code);
-	code_cache_empty(vm->code);
+	if (cpu->world.emptied == vm->code->emptied)
+		code_cache_empty(vm->code);
 	pthread_rwlock_unlock(&vm->in_code);
+	guest_begin(cpu);
 }
 
 /* An access that found nothing in the soft TLB. False: it is not for memory that can be there. */
@@ -500,7 +518,7 @@ bool world_run(struct engine_vcpu *cpu)
 			alive = interp_run(cpu, 64);
 			break;
 		}
-		pthread_rwlock_rdlock(&vm->in_code);
+		code_lock(cpu);
 		if (cpu->world.emptied != vm->code->emptied) {
 			jumps_clear(&cpu->world, 0, ~0ull);
 			cpu->world.emptied = vm->code->emptied;
