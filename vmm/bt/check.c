@@ -515,7 +515,7 @@ static void judge(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu))
 	}
 	if (!found) {
 		report(cpu);
-		atomic_store(&cpu->attention, true);
+		bt_vcpu_kick(cpu);
 	}
 	c->view = VIEW_MEMORY;
 	tlb_flush(cpu, true);
