@@ -10,8 +10,9 @@
  *
  * Where that never comes, other vCPUs or devices may have written meanwhile. So the interpreter is
  * asked again, on copies of what the block began with. If it differs there, too, the block was
- * wrong. With several vCPUs both must differ some times: page tables are copied only where the
- * block touches them, and somebody else may change them.
+ * wrong. A new block is held against that anyway: so a store is missed that the block forgot. With
+ * several vCPUs both must differ some times: page tables are copied only where the block touches
+ * them, and somebody else may change them.
  *
  * While the block runs, walks of page tables read and mark its copies where there are any. What is
  * then in the TLB (mmu.c) is what only the block has done, and the TLB is emptied.
@@ -38,6 +39,8 @@
 #define STEPS_MAX   1024u      /* instructions: more than a block has */
 #define TURNS_MAX   (1u << 20) /* and of repetitions */
 #define REPEATS     4u         /* with several vCPUs */
+#define SEEN_SIZE   65536u     /* addresses of blocks */
+#define SEEN_NEW    4u         /* a block is new so many times */
 #define CODE_SHOWN  64u
 #define BYTES_SHOWN 16u
 
@@ -134,8 +137,8 @@ static const struct field {
 
 struct copied_page {
 	const uint8_t *host;
-	bool writable;
-	uint8_t *block, *before; /* as the block has it; as it was, once it is writable */
+	bool writable;           /* the block asked for that */
+	uint8_t *before, *block; /* as it was; as the block has it */
 	uint8_t *replay;         /* as the interpreter has it that begins with the same */
 };
 
@@ -150,7 +153,8 @@ struct check {
 	bool walked; /* a walk saw a copy */
 	unsigned page_count;
 	struct copied_page page[PAGES_MAX];
-	uint8_t *memory; /* the pages' */
+	uint8_t *memory;         /* the pages' */
+	uint8_t seen[SEEN_SIZE]; /* by a hash of RIP: how often */
 	char failure[128];
 };
 
@@ -190,11 +194,19 @@ void check_destroy(struct check *c)
 
 /* State. */
 
+static bool range_equal(const struct engine_vcpu *a, const struct engine_vcpu *b,
+			const struct range *r)
+{
+	return memcmp((const char *)a + r->from, (const char *)b + r->from, r->to - r->from) == 0;
+}
+
+/* Most of it does not change, and what is not written is not in the way. */
 static void state_copy(struct engine_vcpu *to, const struct engine_vcpu *from)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(ranges); i++)
-		memcpy((char *)to + ranges[i].from, (const char *)from + ranges[i].from,
-		       ranges[i].to - ranges[i].from);
+		if (!range_equal(to, from, &ranges[i]))
+			memcpy((char *)to + ranges[i].from, (const char *)from + ranges[i].from,
+			       ranges[i].to - ranges[i].from);
 }
 
 static bool field_equal(const struct engine_vcpu *a, const struct engine_vcpu *b,
@@ -207,9 +219,7 @@ static bool state_equal(const struct engine_vcpu *a, const struct engine_vcpu *b
 {
 	unsigned i = 0;
 
-	while (i < ARRAY_SIZE(ranges) &&
-	       memcmp((const char *)a + ranges[i].from, (const char *)b + ranges[i].from,
-		      ranges[i].to - ranges[i].from) == 0)
+	while (i < ARRAY_SIZE(ranges) && range_equal(a, b, &ranges[i]))
 		i++;
 	if (i == ARRAY_SIZE(ranges))
 		return true;
@@ -243,20 +253,9 @@ static struct copied_page *page_add(struct check *c, const uint8_t *host)
 	c->page_count++;
 	p->host = host;
 	p->writable = false;
-	guest_copy(p->block, host, PAGE);
+	guest_copy(p->before, host, PAGE);
+	memcpy(p->block, p->before, PAGE);
 	return p;
-}
-
-static const uint8_t *page_before(const struct copied_page *p)
-{
-	return p->writable ? p->before : p->block;
-}
-
-static void page_writable(struct copied_page *p)
-{
-	if (!p->writable)
-		memcpy(p->before, p->block, PAGE);
-	p->writable = true;
 }
 
 uint8_t *check_page(struct engine_vcpu *cpu, const uint8_t *host, bool write)
@@ -267,8 +266,7 @@ uint8_t *check_page(struct engine_vcpu *cpu, const uint8_t *host, bool write)
 		p = page_add(cpu->check, host);
 	if (!p)
 		return NULL;
-	if (write)
-		page_writable(p);
+	p->writable |= write;
 	return p->block;
 }
 
@@ -284,7 +282,7 @@ void *check_view_entry(struct engine_vcpu *cpu, void *entry)
 	if (!p)
 		return entry;
 	c->walked = true;
-	page_writable(p); /* it may be marked */
+	p->writable = true; /* it may be marked */
 	return (c->view == VIEW_BLOCK ? p->block : p->replay) + offset;
 }
 
@@ -300,14 +298,19 @@ uint8_t *check_view_page(struct engine_vcpu *cpu, uint8_t *host)
 		p = page_add(c, host);
 		if (!p)
 			return host; /* it comes to nothing: the block could not have had it */
-		memcpy(p->replay, p->block, PAGE);
+		memcpy(p->replay, p->before, PAGE);
 	}
 	return p->replay;
 }
 
 static bool page_equal(const struct check *c, const struct copied_page *p)
 {
-	return guest_equal(c->view == VIEW_REPLAY ? p->replay : p->host, p->block, PAGE);
+	if (c->view == VIEW_MEMORY)
+		return guest_equal(p->host, p->block, PAGE);
+	/* Written to without leave? */
+	if (!p->writable && memcmp(p->block, p->before, PAGE) != 0)
+		return false;
+	return memcmp(p->replay, p->block, PAGE) == 0;
 }
 
 /* The two. */
@@ -378,7 +381,7 @@ static bool replay(struct engine_vcpu *cpu, bool first, bool *alive)
 	bool found;
 
 	for (unsigned i = 0; i < c->page_count; i++)
-		memcpy(c->page[i].replay, page_before(&c->page[i]), PAGE);
+		memcpy(c->page[i].replay, c->page[i].before, PAGE);
 	state_copy(cpu, c->before);
 	tlb_flush(cpu, true);
 	c->view = VIEW_REPLAY;
@@ -444,7 +447,7 @@ static void report_page(const struct engine_vcpu *cpu, const struct copied_page 
 		if (p->replay[i] != p->block[i]) {
 			log_error("bt: check: memory at %" PRIx64
 				  ": before %02x, translated %02x, interpreted %02x",
-				  gpa_of(cpu, p->host) + i, page_before(p)[i], p->block[i],
+				  gpa_of(cpu, p->host) + i, p->before[i], p->block[i],
 				  p->replay[i]);
 			shown++;
 		}
@@ -497,7 +500,15 @@ int check_failed(const struct engine_vcpu *cpu, struct error *err)
 			 cpu->check->failure);
 }
 
-/* They did not meet. Is it the block's fault? */
+static bool is_new(struct check *c)
+{
+	uint64_t rip = c->before->rip;
+	uint8_t *seen = &c->seen[(rip ^ rip >> 16) % SEEN_SIZE];
+
+	return *seen < SEEN_NEW && (*seen)++ < SEEN_NEW;
+}
+
+/* The interpreter on copies, and behind it all is as before. */
 static void judge(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu))
 {
 	struct check *c = cpu->check;
@@ -515,7 +526,7 @@ static void judge(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu))
 	}
 	if (!found) {
 		report(cpu);
-		atomic_store(&cpu->attention, true);
+		bt_vcpu_kick(cpu);
 	}
 	c->view = VIEW_MEMORY;
 	tlb_flush(cpu, true);
@@ -526,14 +537,16 @@ static void judge(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu))
 bool check_run(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu))
 {
 	struct check *c = cpu->check;
-	bool alive;
+	bool alive, found;
+	uint64_t reason;
 
 	state_copy(c->before, cpu);
 	block_run(cpu, run);
-	if (follow(cpu, false, &alive))
-		return alive;
-	judge(cpu, run);
-	/* The interpreter went where it would. */
-	cpu->world.exit_reason = WORLD_ATTENTION;
+	reason = cpu->world.exit_reason;
+	found = follow(cpu, false, &alive);
+	if (!found || is_new(c))
+		judge(cpu, run);
+	/* If they did not meet, the interpreter went on where it would. */
+	cpu->world.exit_reason = found ? reason : WORLD_ATTENTION;
 	return alive;
 }

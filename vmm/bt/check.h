@@ -15,8 +15,8 @@ void check_destroy(struct check *c);
 
 /*
  * Let `run` carry out one block on copies of memory, the interpreter the same instructions on
- * memory itself, and compare. Returns what `run` does. Where they differ attention is called for,
- * and check_failed tells.
+ * memory itself, and compare. Returns what `run` does. Where they differ the vCPU kicks itself, and
+ * check_failed tells.
  */
 bool check_run(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *cpu));
 

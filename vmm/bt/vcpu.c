@@ -278,11 +278,9 @@ static void signals_unblock(void)
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
-static enum vcpu_exit run(struct engine_vcpu *cpu, struct error *err)
+static enum vcpu_exit run(struct engine_vcpu *cpu)
 {
 	for (;;) {
-		if (check_failed(cpu, err))
-			return VCPU_EXIT_FAILED;
 		atomic_store(&cpu->attention, false);
 		if (atomic_exchange(&cpu->kicked, false))
 			return VCPU_EXIT_KICKED;
@@ -311,10 +309,10 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 	signals_unblock();
 	if (cpu->vm->code)
 		world_thread_begin(cpu);
-	why = run(cpu, err);
+	why = run(cpu);
 	if (cpu->vm->code)
 		world_thread_end(cpu);
-	return why;
+	return check_failed(cpu, err) ? VCPU_EXIT_FAILED : why;
 }
 
 int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_table *cpuid,
