@@ -15,6 +15,7 @@
 #define BLOCKS_MAX (1u << 18)
 #define HASH_SIZE  (1u << 16)
 #define POINTS_MAX (1u << 20)
+#define INSNS_MAX  (1u << 17)
 #define LINKS_MAX  (1u << 19)
 
 #define HEAT_HOT      3u   /* times seen */
@@ -58,11 +59,12 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
 	c->points = calloc(POINTS_MAX, sizeof(*c->points));
 	c->links = calloc(LINKS_MAX, sizeof(*c->links));
+	c->insns = calloc(INSNS_MAX, sizeof(*c->insns));
 	c->pages = calloc(c->page_count, sizeof(struct block *));
 	c->heat = calloc(c->page_count, sizeof(*c->heat));
 	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
-	if (ret == 0 && (!c->blocks || !c->points || !c->links || !c->hash || !c->pages ||
-			 !c->heat || !c->is_code))
+	if (ret == 0 && (!c->blocks || !c->points || !c->links || !c->insns || !c->hash ||
+			 !c->pages || !c->heat || !c->is_code))
 		ret = -ENOMEM;
 	if (ret) {
 		code_cache_destroy(c);
@@ -84,6 +86,7 @@ void code_cache_destroy(struct code_cache *c)
 	free(c->hash);
 	free(c->points);
 	free(c->links);
+	free(c->insns);
 	free(c->pages);
 	free(c->heat);
 	free(c->is_code);
@@ -124,11 +127,11 @@ static struct block **bucket(struct code_cache *c, uint64_t gpa, uint64_t rip)
 	return &c->hash[key >> 48 & (HASH_SIZE - 1)];
 }
 
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned mode)
+struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, bool user)
 {
 	struct block *b = *bucket(c, gpa, rip);
 
-	while (b && (b->gpa != gpa || b->rip != rip || b->mode != mode))
+	while (b && (b->gpa != gpa || b->rip != rip || b->user != user))
 		b = b->hash_next;
 	return b;
 }
@@ -138,6 +141,14 @@ uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
 	if (c->used + bytes > c->size || c->block_count == c->block_max)
 		return NULL;
 	return c->write + c->used;
+}
+
+const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn)
+{
+	if (c->insn_count == INSNS_MAX)
+		return NULL;
+	c->insns[c->insn_count] = *insn;
+	return &c->insns[c->insn_count++];
 }
 
 struct block_link *code_cache_links(struct code_cache *c, unsigned count)
@@ -239,6 +250,7 @@ void code_cache_empty(struct code_cache *c)
 	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
 	c->block_count = 0;
 	c->link_count = 0;
+	c->insn_count = 0;
 	c->used = c->kept;
 	c->point_count = 0;
 	c->emptied++;

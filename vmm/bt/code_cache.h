@@ -28,7 +28,7 @@ struct block_link {
 
 struct block {
 	uint64_t gpa, rip; /* of its first byte */
-	uint8_t mode;      /* enum tlb_mode */
+	bool user;         /* it runs at CPL 3, else at CPL 0 */
 	uint8_t *code;     /* as executed */
 	unsigned length;   /* of the guest's code, in bytes */
 	bool dead;         /* invalidated; its code stays until the cache is emptied */
@@ -65,6 +65,8 @@ struct code_cache {
 	size_t kept; /* of it, what is not blocks' and always stays: entry, exit */
 	struct block *blocks;
 	unsigned block_count, block_max;
+	struct insn *insns; /* of which code knows the addresses */
+	unsigned insn_count;
 	struct block_link *links;
 	unsigned link_count;
 	struct block **hash;
@@ -81,12 +83,14 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 void code_cache_destroy(struct code_cache *c);
 
 /* A block by its place, or NULL. The lock is held in all that follow. */
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned mode);
+struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, bool user);
 /* Room for code, as written; NULL: the cache is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
+/* An instruction that stays as long as the cache is not emptied; NULL: there are too many. */
+const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn);
 /* Jumps for a block; NULL: there are not so many. They are the next block's, if this fails. */
 struct block_link *code_cache_links(struct code_cache *c, unsigned count);
-/* A new block, of which gpa, rip, mode, length and jumps are given, with code from `room` to `end`;
+/* A new block, of which gpa, rip, user, length and jumps are given, with code from `room` to `end`;
  * NULL: full. The page is one of code from now on. */
 struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
 			     const uint8_t *end);

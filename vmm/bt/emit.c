@@ -209,6 +209,15 @@ static uint8_t *emit_displacement(struct emit *e)
 	return e->full ? NULL : at;
 }
 
+uint8_t *emit_lea_ahead(struct emit *e, unsigned reg)
+{
+	align_displacement(e, 3);
+	emit_byte(e, 0x40 | REX_W | rex_reg(reg));
+	emit_byte(e, 0x8d);
+	emit_byte(e, 5 | (reg & 7) << 3);
+	return emit_displacement(e);
+}
+
 uint8_t *emit_jump(struct emit *e)
 {
 	align_displacement(e, 1);

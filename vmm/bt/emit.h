@@ -51,6 +51,8 @@ void emit_constant(struct emit *e, unsigned reg, uint64_t value);
 /* A 64-bit field; the value is sign-extended. */
 void emit_store_constant(struct emit *e, struct emit_memory to, int32_t value);
 void emit_lea(struct emit *e, unsigned reg, struct emit_memory m, unsigned size);
+/* LEA of a place in this code: emit_jump_aim says which. */
+uint8_t *emit_lea_ahead(struct emit *e, unsigned reg);
 /* RORX of 4 or 8 bytes; MOVZX of 16 bits; PEXT by a mask in memory. */
 void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count, unsigned size);
 void emit_extend_16(struct emit *e, unsigned to, unsigned from);

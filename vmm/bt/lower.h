@@ -73,13 +73,16 @@ struct lowering {
 	bool loops;
 	uint8_t *start[BLOCK_INSNS];
 	bool target[BLOCK_INSNS]; /* one further on jumps there */
-	/* Has it asked for the vector registers; where that was. */
+	/* Are the vector registers there; where they were asked for. */
 	bool vectors;
-	uint8_t *vectors_jump, *vectors_resume;
-	uint64_t vectors_rip;
+	unsigned want_count;
+	struct {
+		uint8_t *jump, *resume;
+		uint64_t rip;
+	} want[BLOCK_INSNS];
 	unsigned count;            /* of insns */
 	unsigned at;               /* the present one */
-	unsigned mode;             /* enum tlb_mode */
+	bool user;                 /* see struct block */
 	bool is_long;              /* the line goes on behind a jump that is not taken */
 	bool windowed;             /* accesses are by windows, else by the soft TLB */
 	struct fault_point access; /* in a window, that the next lower_touch is of; size 0: none */

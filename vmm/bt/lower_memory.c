@@ -89,7 +89,7 @@ static void add_fill(struct lowering *l, const struct insn *insn, struct emit_me
 /* H becomes the distance to the window of what `base` points to. C is used. */
 static void window_find(struct lowering *l, unsigned base)
 {
-	unsigned who = l->mode == TLB_USER ? WINDOW_USER : WINDOW_SUPERVISOR;
+	unsigned who = l->user ? WINDOW_USER : WINDOW_SUPERVISOR;
 	struct emit_memory entry =
 		emit_field(offsetof(struct engine_vcpu, windows.distance) +
 			   sizeof(((struct window_table *)NULL)->distance[0]) * who);

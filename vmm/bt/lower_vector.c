@@ -27,7 +27,7 @@ static bool is_known(const struct insn *insn)
 	return insn->has_modrm || insn->encoding == INSN_VEX;
 }
 
-/* Once a block. */
+/* Once, and behind each visit to the interpreter. */
 static void vectors_want(struct lowering *l)
 {
 	uint8_t *skip;
@@ -35,22 +35,22 @@ static void vectors_want(struct lowering *l)
 	if (l->vectors)
 		return;
 	l->vectors = true;
-	l->vectors_rip = l->rip;
 	emit_load(&l->e, GLUE_C, FIELD(world.vectors_away), 8);
 	skip = emit_skip_if_zero(&l->e);
-	l->vectors_jump = emit_jump(&l->e);
+	l->want[l->want_count].jump = emit_jump(&l->e);
 	emit_skip_end(&l->e, skip);
-	l->vectors_resume = l->e.at;
+	l->want[l->want_count].resume = l->e.at;
+	l->want[l->want_count++].rip = l->rip;
 }
 
 void lower_cold_vectors(struct lowering *l)
 {
-	if (!l->vectors || l->e.full)
-		return;
-	emit_jump_aim(l->vectors_jump, l->e.at);
-	lower_resume(l, l->vectors_resume);
-	emit_constant(&l->e, GLUE_T, l->vectors_rip);
-	lower_leave(l, l->world->vectors);
+	for (unsigned i = 0; i < l->want_count && !l->e.full; i++) {
+		emit_jump_aim(l->want[i].jump, l->e.at);
+		lower_resume(l, l->want[i].resume);
+		emit_constant(&l->e, GLUE_T, l->want[i].rip);
+		lower_leave(l, l->world->vectors);
+	}
 }
 
 bool lower_vector(struct lowering *l)

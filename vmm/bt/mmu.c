@@ -260,23 +260,29 @@ static bool tlb_hit(const struct engine_vcpu *cpu, const struct tlb_entry *entry
 	return entry->tag == (page | cpu->tlb.context) || entry->tag == (page | TLB_GLOBAL);
 }
 
+#define LARGE_SHIFT 21
+
 static void large_note(struct tlb *tlb, uint64_t linear, uint64_t size)
 {
-	unsigned half = linear >> 63;
-	uint64_t low = linear & ~(size - 1);
+	unsigned bit = linear >> LARGE_SHIFT & (LARGE_BITS - 1);
 
-	if (low < tlb->large_low[half])
-		tlb->large_low[half] = low;
-	if (low + size - 1 > tlb->large_high[half])
-		tlb->large_high[half] = low + size - 1;
+	/* Pages of 4 MiB are two. */
+	tlb->large[bit / 64] |=
+		(size > 1u << LARGE_SHIFT ? 3ull << (bit & ~1u) % 64 : 1ull << bit % 64);
+	tlb->huge |= size > 4u << 20;
+}
+
+static bool large_has(const struct tlb *tlb, uint64_t linear)
+{
+	unsigned bit = linear >> LARGE_SHIFT & (LARGE_BITS - 1);
+
+	return tlb->large[bit / 64] >> bit % 64 & 1;
 }
 
 static void large_forget(struct tlb *tlb)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		tlb->large_low[i] = ~0ull;
-		tlb->large_high[i] = 0;
-	}
+	memset(tlb->large, 0, sizeof(tlb->large));
+	tlb->huge = false;
 }
 
 /* What is kept of translations but in windows. */
@@ -297,6 +303,27 @@ static void soft_flush(struct engine_vcpu *cpu, bool global)
 	large_forget(tlb);
 }
 
+/* All entries of 2 MiB around; of all there is, if there are larger pages than 4 MiB. */
+static void large_invalidate(struct engine_vcpu *cpu, uint64_t address)
+{
+	struct tlb *tlb = &cpu->tlb;
+	uint64_t low = address >> (LARGE_SHIFT + 1) << (LARGE_SHIFT + 1);
+	uint64_t size = 2ull << LARGE_SHIFT;
+
+	if (tlb->huge) {
+		low = address >> 30 << 30;
+		size = 1ull << 30;
+	}
+	for (unsigned i = 0; i < TLB_MODES * TLB_ACCESSES * TLB_ENTRIES; i++) {
+		struct tlb_entry *e = &tlb->entry[i / TLB_ENTRIES / TLB_ACCESSES]
+						 [i / TLB_ENTRIES % TLB_ACCESSES][i % TLB_ENTRIES];
+
+		if (e->tag - low < size)
+			e->tag = TLB_NOTHING;
+	}
+	world_invalidate(cpu, low, size);
+}
+
 void tlb_flush(struct engine_vcpu *cpu, bool global)
 {
 	soft_flush(cpu, global);
@@ -314,14 +341,14 @@ void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep)
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 {
 	struct tlb *tlb = &cpu->tlb;
-	unsigned half = address >> 63;
 
 	windows_invalidate(cpu, address);
-	if (address >= tlb->large_low[half] && address <= tlb->large_high[half]) {
-		soft_flush(cpu, true);
+	/* A page of 1 GiB is noted where it was touched only: all of it may be meant. */
+	if (large_has(tlb, address) || tlb->huge) {
+		large_invalidate(cpu, address);
 		return;
 	}
-	world_invalidate(cpu, address);
+	world_invalidate(cpu, address & ~PAGE_MASK, 4096);
 	for (unsigned mode = 0; mode < TLB_MODES; mode++)
 		for (unsigned access = 0; access < TLB_ACCESSES; access++) {
 			struct tlb_entry *e = tlb_slot(cpu, address, access, mode);

@@ -210,6 +210,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	out->interpret = emit_exit(c, &e, WORLD_INTERPRET, true);
 	out->attention = emit_exit(c, &e, WORLD_ATTENTION, true);
 	out->fill = emit_exit(c, &e, WORLD_FILL, false);
+	out->insn = emit_exit(c, &e, WORLD_INSN, true);
 	out->fault = emit_exit(c, &e, WORLD_INTERPRET, false);
 	out->vectors = emit_vectors_wanted(c, &e, out->fault);
 	assert(!e.full);
@@ -240,21 +241,40 @@ static void lower_links(struct lowering *l, struct block_link *links)
 	}
 }
 
-/* Does the line end with it? */
-static bool is_end(const struct lowering *l, const struct insn *insn)
+/* Is what follows certainly elsewhere, or in another mode? */
+static bool goes_elsewhere(const struct insn *insn)
 {
 	switch (insn->opcode->id) {
+	case INSN_SYSCALL:
+	case INSN_SYSRET:
+	case INSN_IRET:
+	case INSN_HLT:
+	case INSN_INT:
+	case INSN_INT3:
+	case INSN_INT1:
+	case INSN_UD:
+	case INSN_LOOP:
+	case INSN_LOOPE:
+	case INSN_LOOPNE:
+	case INSN_JCXZ:
 	case INSN_CALL:
 	case INSN_CALL_INDIRECT:
 	case INSN_JMP:
 	case INSN_JMP_INDIRECT:
 	case INSN_RET:
+	case INSN_RET_FAR:
+	case INSN_JMP_FAR_INDIRECT:
+	case INSN_CALL_FAR_INDIRECT:
 		return true;
-	case INSN_JCC:
-		return !l->is_long;
 	default:
 		return false;
 	}
+}
+
+/* Does the line end with it? */
+static bool is_end(const struct lowering *l, const struct insn *insn)
+{
+	return insn->opcode->id == INSN_JCC ? !l->is_long : goes_elsewhere(insn);
 }
 
 /* It jumps to an instruction ahead of it on the line. */
@@ -287,6 +307,38 @@ static void line_find(struct lowering *l, const uint8_t *at)
 	}
 }
 
+/*
+ * Leave for one instruction, decoded as it is, and come back behind it. False: not where each block
+ * is run twice.
+ */
+static bool lower_by_interpreter(struct lowering *l)
+{
+	const struct insn *insn;
+	uint8_t *behind = NULL;
+
+	/* native.c has a stub for each that its vCPU has decoded. */
+	if (l->world->once || l->insn->opcode->id == INSN_NATIVE || l->insn->opcode->id == INSN_X87)
+		return false;
+	insn = code_cache_add_insn(l->cache, l->insn);
+	if (!insn)
+		return false;
+	emit_constant(&l->e, GLUE_T, (uintptr_t)insn);
+	emit_store(&l->e, FIELD(world.exit_insn), GLUE_T, 8);
+	l->ended = goes_elsewhere(insn);
+	if (l->ended) {
+		emit_store_constant(&l->e, FIELD(world.resume), 0);
+	} else {
+		behind = emit_lea_ahead(&l->e, GLUE_T);
+		emit_store(&l->e, FIELD(world.resume), GLUE_T, 8);
+	}
+	emit_constant(&l->e, GLUE_T, l->rip);
+	lower_leave(l, l->world->insn);
+	emit_jump_aim(behind, l->e.at);
+	lower_forget(l);
+	l->vectors = false;
+	return true;
+}
+
 /* Returns the guest's bytes. */
 static unsigned lower_block(struct lowering *l, const uint8_t *first)
 {
@@ -303,7 +355,7 @@ static unsigned lower_block(struct lowering *l, const uint8_t *first)
 		l->next_rip = l->rip + l->insn->length;
 		lower_loop_head(l);
 		run = lower_run(l);
-		if (!run && !lower(l))
+		if (!run && !lower(l) && !lower_by_interpreter(l))
 			break;
 		if (!run)
 			lower_remember(l);
@@ -338,7 +390,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->cache = c;
 	l->world = world;
 	l->first = wanted->rip;
-	l->mode = wanted->mode;
+	l->user = wanted->user;
 	l->windowed = windowed;
 	l->is_long = windowed || world->once;
 	l->loops = windowed && !world->once;
@@ -346,6 +398,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->known = INSN_NO_REGISTER;
 	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
 	l->ended = l->vectors = false;
+	l->want_count = 0;
 	l->run_count = 0;
 	l->end = bytes + sizeof(bytes);
 	block.length = lower_block(l, bytes + offset);

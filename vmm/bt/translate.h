@@ -10,7 +10,7 @@
 void translate_world(struct code_cache *c, struct world_code *out);
 
 /*
- * The block that `wanted` has gpa, rip and mode of; `page` is the page of code on the host. Its
+ * The block that `wanted` has gpa, rip and user of; `page` is the page of code on the host. Its
  * accesses are by windows or by the soft TLB. NULL: the cache is full. The cache's lock is held.
  */
 struct block *translate_block(struct code_cache *c, const struct world_code *world,

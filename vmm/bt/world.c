@@ -248,26 +248,34 @@ void world_flush(struct engine_vcpu *cpu, bool global)
 
 	if (!w->jump[1].entry)
 		return;
+	w->cleared++;
 	for (unsigned i = 0; i < 6; i++)
 		fast_clear(w->tlb[i / 2][i % 2], global);
 	jumps_flush(w, global);
 }
 
-void world_invalidate(struct engine_vcpu *cpu, uint64_t linear)
+static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
+{
+	/* Each stays in the log: to clear it twice does no harm. */
+	for (unsigned i = 0; i < t->filled && i < FAST_LOG && size > 4096; i++)
+		if (-t->tag[t->log[i]] - (linear >> 12) < size >> 12)
+			fast_drop(t, t->log[i]);
+	if (t->filled > FAST_LOG && size > 4096)
+		fast_clear(t, true);
+	if (t->tag[linear >> 12 & (FAST_ENTRIES - 1)] == -(linear >> 12))
+		fast_drop(t, linear >> 12 & (FAST_ENTRIES - 1));
+}
+
+void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size)
 {
 	struct world *w = &cpu->world;
-	unsigned index = linear >> 12 & (FAST_ENTRIES - 1);
 
 	if (!w->jump[1].entry)
 		return;
-	/* It stays in the log: to clear it twice does no harm. */
-	for (unsigned i = 0; i < 6; i++) {
-		struct fast_tlb *t = w->tlb[i / 2][i % 2];
-
-		if (t->tag[index] == -(linear >> 12))
-			fast_drop(t, index);
-	}
-	jumps_clear(w, linear & ~4095ull, linear | 4095);
+	w->cleared++;
+	for (unsigned i = 0; i < 6; i++)
+		fast_invalidate(w->tlb[i / 2][i % 2], linear, size);
+	jumps_clear(w, linear, linear + size - 1);
 }
 
 /* Writes to code. */
@@ -329,12 +337,13 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 {
 	struct code_cache *c = cpu->vm->code;
 	struct world *w = &cpu->world;
-	struct block *b, wanted = {.rip = cpu->rip, .mode = cpu->tlb_mode};
+	struct block *b, wanted = {.rip = cpu->rip, .user = cpu->cpl == 3};
+	const uint8_t *page;
 	uint64_t gpa;
-	const uint8_t *page = linear_fetch(cpu, cpu->rip, &gpa);
 
-	/* Code in a device's memory. */
+	/* Code in a device's memory, or where nothing can be. */
 	w->exit_reason = WORLD_INTERPRET;
+	page = is_canonical(cpu->rip) ? linear_fetch(cpu, cpu->rip, &gpa) : NULL;
 	if (!page)
 		return NULL;
 	if (!code_cache_is_code(c, gpa)) {
@@ -345,7 +354,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	wanted.gpa = gpa;
 	if (atomic_exchange(&cpu->sampled, false) && code_cache_heat(c, gpa))
 		code_changed(cpu->vm);
-	b = code_cache_find(c, gpa, cpu->rip, cpu->tlb_mode);
+	b = code_cache_find(c, gpa, cpu->rip, wanted.user);
 	/* Written to again already: later. */
 	if (!b && code_cache_is_code(c, gpa)) {
 		b = translate_block(c, &cpu->vm->world_code, page, &wanted,
@@ -402,7 +411,8 @@ static bool fill(struct engine_vcpu *cpu)
 	unsigned size = w->fill_what & (FILL_WRITE - 1);
 	const uint8_t *host;
 
-	if ((w->fill_address & 4095) + size > 4096)
+	/* One access lies in two pages, or is a fault of another kind. */
+	if ((w->fill_address & 4095) + size > 4096 || !is_canonical(w->fill_address))
 		return false;
 	host = linear_page(cpu, w->fill_address, write ? TLB_WRITE : TLB_READ, &global);
 	/*
@@ -452,8 +462,19 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 /* What translated code does not know about. */
 static bool is_translatable(const struct engine_vcpu *cpu)
 {
-	return cpu->mode == DECODE_64 && !cpu->checks && !cpu->shadow && !cpu->waiting &&
+	return cpu->mode == DECODE_64 && !cpu->checks && !cpu->shadow && cpu->cpl % 3 == 0 &&
 	       !(cpu->rflags & (RFLAGS_TF | RFLAGS_RF));
+}
+
+/* The same, if it was run here before: no lock is needed. */
+static const uint8_t *block_known(struct engine_vcpu *cpu)
+{
+	const struct jump_entry *j =
+		&cpu->world.jump[cpu->cpl == 3].entry[cpu->rip & (JUMP_ENTRIES - 1)];
+
+	if (j->tag == -cpu->rip && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
+		return j->code;
+	return block_code(cpu);
 }
 
 /* In check mode one is all. */
@@ -465,6 +486,33 @@ static const uint8_t *next_block(struct engine_vcpu *cpu)
 	return NULL;
 }
 
+/* An interrupt may be taken, or something else is to be looked at before code goes on. */
+static bool must_stop(const struct engine_vcpu *cpu)
+{
+	return atomic_load(&cpu->attention) || cpu->halted || cpu->debug_pending ||
+	       (cpu->waiting && interp_window_opens(cpu));
+}
+
+/* exit_insn; then the code where it goes on, or NULL. */
+static const uint8_t *instruction(struct engine_vcpu *cpu)
+{
+	struct world *w = &cpu->world;
+	const struct insn *insn = w->exit_insn;
+	uint64_t behind = cpu->rip + insn->length, cleared = w->cleared;
+	uint8_t cpl = cpu->cpl;
+
+	interp_one(cpu, insn);
+	w->exit_reason = WORLD_ATTENTION;
+	if (!is_translatable(cpu) || must_stop(cpu))
+		return NULL;
+	if (atomic_exchange(&cpu->code_changed, false))
+		jumps_clear(w, 0, ~0ull);
+	else if (w->resume && cpu->rip == behind && cpu->cpl == cpl && w->cleared == cleared)
+		return w->resume;
+	w->exit_link = NULL;
+	return block_known(cpu);
+}
+
 /* The way out of a fault outside of the interpreter. */
 static bool run_code(struct engine_vcpu *cpu)
 {
@@ -472,7 +520,7 @@ static bool run_code(struct engine_vcpu *cpu)
 
 	if (sigsetjmp(cpu->escape, 0))
 		return false;
-	code = block_code(cpu);
+	code = block_known(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
 		if (atomic_exchange(&cpu->code_changed, false))
 			jumps_clear(&cpu->world, 0, ~0ull);
@@ -480,6 +528,8 @@ static bool run_code(struct engine_vcpu *cpu)
 		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
 			code = next_block(cpu);
+		else if (cpu->world.exit_reason == WORLD_INSN)
+			code = instruction(cpu);
 		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu) &&
 			 !atomic_load(&cpu->code_changed))
 			code = cpu->world.resume;
@@ -513,9 +563,10 @@ bool world_run(struct engine_vcpu *cpu)
 
 	guest_begin(cpu);
 	bt_sampling_start(vm);
-	while (alive && !cpu->halted && !cpu->debug_pending && !atomic_load(&cpu->attention)) {
+	while (alive && !must_stop(cpu)) {
 		if (!is_translatable(cpu)) {
-			alive = interp_run(cpu, 64);
+			/* A shadow is one instruction's, and so is RF. */
+			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : 64);
 			break;
 		}
 		code_lock(cpu);

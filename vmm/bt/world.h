@@ -27,6 +27,7 @@ enum world_exit {
 	WORLD_INTERPRET, /* the instruction at exit_rip is not translated */
 	WORLD_FILL,      /* an access found nothing in the soft TLB: fill_address, fill_what */
 	WORLD_ATTENTION, /* engine_vcpu.attention */
+	WORLD_INSN,      /* exit_insn, at exit_rip, is the interpreter's; then on at resume */
 };
 
 /*
@@ -58,9 +59,10 @@ struct world {
 	uint64_t exit_reason;         /* enum world_exit */
 	uint64_t exit_rip;            /* the guest's */
 	struct block_link *exit_link; /* of WORLD_LOOKUP: the jump that may be linked, or NULL */
+	const struct insn *exit_insn;
 	uint64_t fill_address;
 	uint64_t fill_what;    /* size, and FILL_WRITE */
-	const uint8_t *resume; /* of WORLD_FILL */
+	const uint8_t *resume; /* of WORLD_FILL and WORLD_INSN */
 	uint64_t scratch;      /* the target of a call whose push may fault */
 	/* Vector registers: in memory, not in the host's; may not be used; were, on the way out. */
 	uint64_t vectors_away, vectors_unusable, vectors_live;
@@ -75,6 +77,7 @@ struct world {
 		unsigned count;
 		uint16_t log[JUMP_ENTRIES];
 	} jump[2];              /* the supervisor's, the user's */
+	uint64_t cleared;       /* how often translations went */
 	bool jump_private_high; /* one of the upper half that is not global */
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
@@ -105,6 +108,6 @@ bool world_sample(struct engine_vm *vm);
 
 /* mmu.c tells: translations of addresses are gone; all that are not global, or all. */
 void world_flush(struct engine_vcpu *cpu, bool global);
-void world_invalidate(struct engine_vcpu *cpu, uint64_t linear);
+void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size);
 
 #endif
