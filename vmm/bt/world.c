@@ -30,6 +30,29 @@
 /* The negated page number of a page in the upper half has this bit clear. */
 #define TAG_LOW_HALF(tag) (-(tag) >> 51 == 0)
 
+/*
+ * What an entry has that holds nothing. Zero would be a hit for page 0: at its own index, and for
+ * an access that begins in the last page there is and ends there.
+ */
+static uint64_t empty_tag(unsigned index)
+{
+	return index == 0 || index == FAST_ENTRIES - 1;
+}
+
+static void fast_empty(struct fast_tlb *t)
+{
+	memset(t->tag, 0, sizeof(t->tag));
+	t->tag[0] = empty_tag(0);
+	t->tag[FAST_ENTRIES - 1] = empty_tag(FAST_ENTRIES - 1);
+	t->filled = 0;
+}
+
+/* And of known code: the negation of an address that has another index. */
+static uint64_t no_jump(unsigned index)
+{
+	return index == JUMP_ENTRIES - 1 ? 2 : 1;
+}
+
 int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
@@ -46,9 +69,9 @@ int world_create(struct engine_vcpu *cpu)
 		if (!w->jumps || !w->signal_stack || !w->tlb[i / 2][i % 2])
 			return -ENOMEM;
 	for (unsigned i = 0; i < 6; i++)
-		w->tlb[i / 2][i % 2]->tag[0] = 1; /* a sum of zero would be page 0 */
+		fast_empty(w->tlb[i / 2][i % 2]);
 	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
-		w->jumps[i].tag = 1; /* the negated address of no code */
+		w->jumps[i].tag = no_jump(i);
 	return 0;
 }
 
@@ -120,23 +143,20 @@ void world_destroy(struct engine_vcpu *cpu)
 
 static void fast_drop(struct fast_tlb *t, unsigned index)
 {
-	t->tag[index] = index == 0;
+	t->tag[index] = empty_tag(index);
 }
 
 static bool is_empty(const struct fast_tlb *t, unsigned index)
 {
-	return t->tag[index] == (index == 0);
+	return t->tag[index] == empty_tag(index);
 }
 
 static void fast_clear(struct fast_tlb *t, bool global)
 {
 	unsigned kept = 0;
 
-	if (t->filled > FAST_LOG) {
-		memset(t->tag, 0, sizeof(t->tag));
-		t->tag[0] = 1;
-		t->filled = 0;
-	}
+	if (t->filled > FAST_LOG)
+		fast_empty(t);
 	for (unsigned i = 0; i < t->filled; i++) {
 		unsigned index = t->log[i];
 
@@ -176,7 +196,7 @@ static void jumps_clear(struct world *w, uint64_t low, uint64_t high)
 		if (rip < low || rip > high)
 			w->jump_log[kept++] = w->jump_log[i];
 		else
-			j->tag = 1;
+			j->tag = no_jump(w->jump_log[i]);
 	}
 	w->jump_count = kept;
 }
@@ -186,7 +206,7 @@ static void jump_fill(struct world *w, uint64_t rip, const uint8_t *code)
 	unsigned index = rip & (JUMP_ENTRIES - 1);
 	struct jump_entry *j = &w->jumps[index];
 
-	if (j->tag == 1)
+	if (j->tag == no_jump(index))
 		w->jump_log[w->jump_count++] = (uint16_t)index;
 	*j = (struct jump_entry){.tag = -rip, .code = code};
 }
@@ -281,10 +301,13 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	struct world *w = &cpu->world;
 	struct block *b;
 	uint64_t gpa;
-	const uint8_t *page = linear_fetch(cpu, cpu->rip, &gpa);
+	const uint8_t *page;
 
-	/* Code in a device's memory. */
 	w->exit_reason = WORLD_INTERPRET;
+	if (!is_canonical(cpu->rip))
+		return NULL;
+	page = linear_fetch(cpu, cpu->rip, &gpa);
+	/* Code in a device's memory. */
 	if (!page)
 		return NULL;
 	if (!code_cache_is_code(c, gpa)) {
@@ -330,7 +353,7 @@ static bool fill(struct engine_vcpu *cpu)
 	unsigned size = w->fill_what & (FILL_WRITE - 1);
 	const uint8_t *host;
 
-	if ((w->fill_address & 4095) + size > 4096)
+	if ((w->fill_address & 4095) + size > 4096 || !is_canonical(w->fill_address))
 		return false;
 	host = linear_page(cpu, w->fill_address, write ? TLB_WRITE : TLB_READ, &global);
 	/*
@@ -392,13 +415,28 @@ static const uint8_t *next_block(struct engine_vcpu *cpu)
 	return NULL;
 }
 
+/*
+ * A fill that faults may be of a vector that should be aligned, which is another fault and comes
+ * first: the interpreter knows.
+ */
+static bool leaves_fault(struct engine_vcpu *cpu)
+{
+	struct world *w = &cpu->world;
+	unsigned size = w->fill_what & (FILL_WRITE - 1);
+
+	if (w->exit_reason != WORLD_FILL || size < 16 || (w->fill_address & (size - 1)) == 0)
+		return false;
+	w->exit_reason = WORLD_INTERPRET;
+	return true;
+}
+
 /* The way out of a fault outside of the interpreter. */
 static bool run_code(struct engine_vcpu *cpu)
 {
 	const uint8_t *code;
 
 	if (sigsetjmp(cpu->escape, 0))
-		return false;
+		return leaves_fault(cpu);
 	code = block_code(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
 		if (atomic_exchange(&cpu->code_changed, false))
