@@ -285,6 +285,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->e = (struct emit){.at = room, .end = room + BLOCK_ROOM};
 	l->cache = c;
 	l->world = world;
+	l->checked = c->checked;
 	l->first = rip;
 	l->fill_count = l->link_count = l->point_count = 0;
 	l->ended = l->vectors = false;

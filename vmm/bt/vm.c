@@ -174,6 +174,7 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	if (ret == 0 && config->translate)
 		ret = code_cache_create(config->memory, &vm->code);
 	if (ret == 0 && vm->code) {
+		vm->code->checked = config->check;
 		translate_world(vm->code, &vm->world_code);
 		config->memory->writing_arg = vm;
 		config->memory->writing = world_memory_writing;
