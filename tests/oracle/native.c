@@ -39,6 +39,7 @@
 #define DATA_GPA    0x201000ull
 #define MEMORY      (16ull << 20)
 #define SEQUENCE    4u
+#define STACK_MOST  24u /* of pushes and pops; their bytes are fewer */
 #define REPORTS_MAX 60u
 #define RUNS_MAX    4u
 #define DATA_CASES                                                                                 \
@@ -56,7 +57,7 @@ struct result {
 };
 
 struct sequence {
-	uint8_t bytes[SEQUENCE * INSN_LENGTH_MAX + 16];
+	uint8_t bytes[STACK_MOST * 8 + 2 * INSN_LENGTH_MAX];
 	unsigned length;
 	uint64_t gpr[CPU_GPRS], rflags;
 	struct vector_state vector;
@@ -683,6 +684,43 @@ static void random_bytes(uint8_t bytes[16])
 	}
 }
 
+/* Pushes and pops in a row, which the translator takes together, and what they end in. */
+static void random_stack(uint8_t bytes[16], bool pop)
+{
+	uint64_t how = random_next(), value = random_next();
+
+	le64_put(bytes, value);
+	le64_put(bytes + 8, ~value);
+	if ((how & 3) == 0)
+		*bytes++ = 0x41;
+	switch (how >> 2 & 15) {
+	case 0:
+		bytes[0] = 0x68;
+		break;
+	case 1:
+		bytes[0] = 0x6a;
+		break;
+	case 2:
+		bytes[0] = how & 64 ? 0xc2 : 0xc3;
+		break;
+	case 3:
+		bytes[0] = how & 64 ? 0xe8 : 0xc9;
+		break;
+	case 4:
+		bytes[0] = 0xff;
+		bytes[1] = (uint8_t)((bytes[1] & 0xc7) | 6 << 3);
+		break;
+	case 5:
+		bytes[0] = 0x8f;
+		bytes[1] &= 0xc7;
+		break;
+	default:
+		/* The same kind as others in the row, mostly. */
+		bytes[0] = (uint8_t)(0x50 | (pop != ((how & 0x380) == 0)) << 3 | (value & 7));
+		break;
+	}
+}
+
 static uint64_t random_value(void)
 {
 	static const uint64_t odd[] = {0,          1,          ~0ull,  1ull << 63, ~(1ull << 63),
@@ -808,14 +846,20 @@ static void make(struct sequence *s)
 	unsigned wanted = 1 + random_next() % SEQUENCE;
 	unsigned last = INSN_NATIVE;
 	uint64_t flags = random_next();
+	bool stack = (random_next() & 15) == 0, pop = flags >> 55 & 1;
 
 	s->length = 0;
+	if (stack)
+		wanted = 1 + random_next() % STACK_MOST;
 	s->has_area = s->has_xgetbv = false;
 	for (unsigned n = 0; n < wanted;) {
 		uint8_t *at = s->bytes + s->length;
 		struct insn insn;
 
-		random_bytes(at);
+		if (stack)
+			random_stack(at, pop);
+		else
+			random_bytes(at);
 		if (decode(at, INSN_LENGTH_MAX, DECODE_64, &insn) || !is_wanted(&insn))
 			continue;
 		if (s->has_area && tells_use(insn.opcode->id, last))
