@@ -77,6 +77,7 @@ struct code_cache {
 	struct fault_point *points; /* in the order of their addresses */
 	_Atomic unsigned point_count;
 	uint64_t translated, emptied; /* blocks ever made; how often the cache was full */
+	bool checked;                 /* blocks are for --bt check (lower.h) */
 };
 
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);

@@ -94,6 +94,12 @@ struct lowering {
 	unsigned run_count;
 	struct stack_run run[RUNS_MAX];
 	bool ended; /* the last instruction does not go on to the next */
+	/*
+	 * The block is held against the interpreter (check.c). Left to that is what has another
+	 * answer each time, as RDTSC has; memory is reached by the soft TLB alone, and the block
+	 * does not loop within itself.
+	 */
+	bool checked;
 };
 
 /* Is it one of those that stay in memory? */

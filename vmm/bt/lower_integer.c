@@ -225,9 +225,10 @@ static bool lower_plain(struct lowering *l)
 		lower_touch(l);
 	if (!emit_insn(&l->e, insn, l->raw, &change))
 		l->e.full = true;
+	/* MULX's high half is the later of both. */
+	place_put(l, &p.vvvv);
 	place_put(l, &p.reg);
 	place_put(l, &p.rm);
-	place_put(l, &p.vvvv);
 	if (p.rcx &&
 	    ((is_rcx(&p.reg) && is_written(&p.reg)) || (is_rcx(&p.rm) && is_written(&p.rm))))
 		emit_move(&l->e, HOST_RCX, GLUE_C);

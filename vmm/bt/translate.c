@@ -317,7 +317,7 @@ static bool lower_by_interpreter(struct lowering *l)
 	uint8_t *behind = NULL;
 
 	/* native.c has a stub for each that its vCPU has decoded. */
-	if (l->world->once || l->insn->opcode->id == INSN_NATIVE || l->insn->opcode->id == INSN_X87)
+	if (l->checked || l->insn->opcode->id == INSN_NATIVE || l->insn->opcode->id == INSN_X87)
 		return false;
 	insn = code_cache_add_insn(l->cache, l->insn);
 	if (!insn)
@@ -389,11 +389,12 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->e = (struct emit){.at = room, .end = room + BLOCK_ROOM};
 	l->cache = c;
 	l->world = world;
+	l->checked = c->checked;
 	l->first = wanted->rip;
 	l->user = wanted->user;
 	l->windowed = windowed;
-	l->is_long = windowed || world->once;
-	l->loops = windowed && !world->once;
+	l->is_long = windowed || c->checked;
+	l->loops = windowed && !c->checked;
 	l->access.size = 0;
 	l->known = INSN_NO_REGISTER;
 	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;

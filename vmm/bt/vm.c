@@ -187,8 +187,8 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	if (ret == 0 && config->translate)
 		ret = code_cache_create(config->memory, &vm->code);
 	if (ret == 0 && vm->code) {
+		vm->code->checked = config->check;
 		translate_world(vm->code, &vm->world_code);
-		vm->world_code.once = config->check;
 		/* What is held against the interpreter has its memory copied: check.c. */
 		vm->windows = config->check ? NULL : windows_create(vm);
 		config->memory->writing_arg = vm;

@@ -17,7 +17,6 @@ struct world_code {
 	const uint8_t *vectors;            /* to load them: exit_rip is in T, resume is stored */
 	const uint8_t *fill, *insn;        /* exit_rip is stored */
 	const uint8_t *fault;              /* likewise: the interpreter finds out what it is */
-	bool once;                         /* a block does nothing twice: check.h */
 };
 
 #define DOORBELLS_MAX 1024u

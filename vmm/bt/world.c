@@ -30,6 +30,29 @@
 /* The negated page number of a page in the upper half has this bit clear. */
 #define TAG_LOW_HALF(tag) (-(tag) >> 51 == 0)
 
+/*
+ * What an entry has that holds nothing. Zero would be a hit for page 0: at its own index, and for
+ * an access that begins in the last page there is and ends there.
+ */
+static uint64_t empty_tag(unsigned index)
+{
+	return index == 0 || index == FAST_ENTRIES - 1;
+}
+
+static void fast_empty(struct fast_tlb *t)
+{
+	memset(t->tag, 0, sizeof(t->tag));
+	t->tag[0] = empty_tag(0);
+	t->tag[FAST_ENTRIES - 1] = empty_tag(FAST_ENTRIES - 1);
+	t->filled = 0;
+}
+
+/* And of known code: the negation of an address that has another index. */
+static uint64_t no_jump(unsigned index)
+{
+	return index == JUMP_ENTRIES - 1 ? 2 : 1;
+}
+
 int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
@@ -47,9 +70,9 @@ int world_create(struct engine_vcpu *cpu)
 		if (!w->jump[i / 3].entry || !w->signal_stack || !w->tlb[i / 2][i % 2])
 			return -ENOMEM;
 	for (unsigned i = 0; i < 6; i++)
-		w->tlb[i / 2][i % 2]->tag[0] = 1;       /* a sum of zero would be page 0 */
-	for (unsigned i = 0; i < 2 * JUMP_ENTRIES; i++) /* the negated address of no code */
-		w->jump[i % 2].entry[i / 2].tag = 1;
+		fast_empty(w->tlb[i / 2][i % 2]);
+	for (unsigned i = 0; i < 2 * JUMP_ENTRIES; i++)
+		w->jump[i % 2].entry[i / 2].tag = no_jump(i / 2);
 	return 0;
 }
 
@@ -155,23 +178,20 @@ void world_destroy(struct engine_vcpu *cpu)
 
 static void fast_drop(struct fast_tlb *t, unsigned index)
 {
-	t->tag[index] = index == 0;
+	t->tag[index] = empty_tag(index);
 }
 
 static bool is_empty(const struct fast_tlb *t, unsigned index)
 {
-	return t->tag[index] == (index == 0);
+	return t->tag[index] == empty_tag(index);
 }
 
 static void fast_clear(struct fast_tlb *t, bool global)
 {
 	unsigned kept = 0;
 
-	if (t->filled > FAST_LOG) {
-		memset(t->tag, 0, sizeof(t->tag));
-		t->tag[0] = 1;
-		t->filled = 0;
-	}
+	if (t->filled > FAST_LOG)
+		fast_empty(t);
 	for (unsigned i = 0; i < t->filled; i++) {
 		unsigned index = t->log[i];
 
@@ -213,7 +233,7 @@ static void jumps_clear(struct world *w, uint64_t low, uint64_t high)
 			if (rip < low || rip > high)
 				t->log[kept++] = t->log[i];
 			else
-				j->tag = 1;
+				j->tag = no_jump(t->log[i]);
 		}
 		t->count = kept;
 	}
@@ -235,7 +255,7 @@ static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
 	struct jump_entry *j = &t->entry[index];
 	bool global;
 
-	if (j->tag == 1)
+	if (j->tag == no_jump(index))
 		t->log[t->count++] = (uint16_t)index;
 	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
 	if (cpu->rip >> 63 && !(linear_page(cpu, cpu->rip, TLB_FETCH, &global) && global))
@@ -513,13 +533,28 @@ static const uint8_t *instruction(struct engine_vcpu *cpu)
 	return block_known(cpu);
 }
 
+/*
+ * A fill that faults may be of a vector that should be aligned, which is another fault and comes
+ * first: the interpreter knows.
+ */
+static bool leaves_fault(struct engine_vcpu *cpu)
+{
+	struct world *w = &cpu->world;
+	unsigned size = w->fill_what & (FILL_WRITE - 1);
+
+	if (w->exit_reason != WORLD_FILL || size < 16 || (w->fill_address & (size - 1)) == 0)
+		return false;
+	w->exit_reason = WORLD_INTERPRET;
+	return true;
+}
+
 /* The way out of a fault outside of the interpreter. */
 static bool run_code(struct engine_vcpu *cpu)
 {
 	const uint8_t *code;
 
 	if (sigsetjmp(cpu->escape, 0))
-		return false;
+		return leaves_fault(cpu);
 	code = block_known(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
 		if (atomic_exchange(&cpu->code_changed, false))
