@@ -88,12 +88,14 @@ static uint8_t status_of(int result)
 static void request_finish(struct blk_request *r, int result)
 {
 	struct blk_queue *q = r->queue;
+	struct virtqueue *ring = &q->blk->vdev.queue[q->index].ring;
 
 	*r->status = status_of(result);
 	if (result && result != -EOPNOTSUPP)
 		log_limited(&q->blk->vdev.limit, LOG_WARN, "virtio-blk %s: a request failed: %s",
 			    q->blk->serial, error_name(result));
-	virtqueue_push(&q->blk->vdev.queue[q->index].ring, r->chain.head, result ? 1 : r->written);
+	virtqueue_written(ring, &r->chain);
+	virtqueue_push(ring, r->chain.head, result ? 1 : r->written);
 	r->next_free = q->free;
 	q->free = r;
 }

@@ -52,8 +52,12 @@ static void serve(struct virtio_rng *rng)
 
 	for (unsigned i = 0; i < ring->size && ret > 0; i++) {
 		ret = take_or_listen(rng);
-		if (ret > 0)
-			virtqueue_push(ring, rng->chain.head, chain_fill(&rng->chain));
+		if (ret > 0) {
+			uint32_t written = chain_fill(&rng->chain);
+
+			virtqueue_written(ring, &rng->chain);
+			virtqueue_push(ring, rng->chain.head, written);
+		}
 	}
 	virtio_queue_publish(&rng->vdev, 0);
 	if (ret < 0)

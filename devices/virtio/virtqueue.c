@@ -137,6 +137,7 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 	if (!host)
 		return broken(vq);
 	chain->iov[at] = (struct iovec){host, d->length};
+	chain->piece[at] = (struct virtqueue_piece){d->address, d->length};
 	if (in)
 		chain->in_count++;
 	else
@@ -199,6 +200,15 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 	chain->out_count = chain->in_count = 0;
 	chain->out_bytes = chain->in_bytes = 0;
 	return table_walk(vq, chain, vq->desc, vq->size, head, false);
+}
+
+void virtqueue_written(struct virtqueue *vq, const struct virtqueue_chain *chain)
+{
+	for (unsigned i = 0; i < chain->in_count && vq->memory->writing; i++) {
+		const struct virtqueue_piece *p = &chain->piece[chain->out_count + i];
+
+		memory_at_write(vq->memory, p->gpa, p->length);
+	}
 }
 
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)

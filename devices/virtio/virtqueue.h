@@ -34,6 +34,11 @@ struct virtqueue_chain {
 	unsigned out_count, in_count;
 	uint32_t out_bytes, in_bytes;
 	struct iovec iov[VIRTQUEUE_IOV_MAX];
+	/* Of the pieces of `iov`, as the guest has them. */
+	struct virtqueue_piece {
+		uint64_t gpa;
+		uint32_t length;
+	} piece[VIRTQUEUE_IOV_MAX];
 };
 
 /*
@@ -45,6 +50,12 @@ int virtqueue_start(struct virtqueue *vq, struct guest_memory *memory, uint16_t 
 
 /* 1: a chain was taken, 0: there is none, -EPROTO: the queue is broken, now or since before. */
 int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain);
+
+/*
+ * Something was written into the chain's writable part since it was taken: the memory's owner, who
+ * was told then, is told again (vmm/core/memory.h). Ahead of push.
+ */
+void virtqueue_written(struct virtqueue *vq, const struct virtqueue_chain *chain);
 
 /* Give a chain back with `written` bytes in its writable part. The guest sees it at publish. */
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);

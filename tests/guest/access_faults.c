@@ -189,6 +189,8 @@ static void compare(const struct state *s, const struct state *expected)
 
 	for (unsigned i = 0; i < 16; i++)
 		expect(names[i], s->gpr[i], expected->gpr[i]);
+	/* QEMU's at a fault are not always what they were, and what BTS leaves undefined varies. */
+	UNLESS_EMULATED
 	expect("rflags", s->rflags & FLAGS, expected->rflags & FLAGS);
 	for (unsigned i = 0; i < 64; i++)
 		expect("a vector register", s->vector[i / 4][i % 4],

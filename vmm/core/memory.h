@@ -32,7 +32,10 @@ struct guest_memory {
 	unsigned count;
 	struct memory_range range[MEMORY_RANGES_MAX];
 	bool tracking; /* changed only while the guest is paused */
-	/* Told before this process writes; any thread. NULL: nobody asked. Set before vCPUs run. */
+	/*
+	 * Told before this process writes, and again behind what others write on its behalf; any
+	 * thread. NULL: nobody asked. Set before vCPUs run.
+	 */
 	void (*writing)(void *arg, uint64_t gpa, uint64_t length);
 	void *writing_arg;
 };
