@@ -111,8 +111,7 @@ struct engine_vcpu {
 
 	/* Interrupts. */
 	bool nmi_masked;
-	uint8_t waiting; /* enum cpu_waiting: what ends a batch once it may be taken */
-	uint8_t shadow;  /* CPU_SHADOW_x: interrupts wait for one more instruction */
+	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
 
 	struct transaction transaction;
 	sigjmp_buf escape; /* cpu_fault jumps here */
@@ -127,6 +126,8 @@ struct engine_vcpu {
 	struct cpuid_table own_cpuid;
 	uint8_t activity; /* enum cpu_activity, but for CPU_HALTED: `halted` */
 	_Atomic bool attention;
+	/* Right behind it: translated code reads both at once. Our own thread's. */
+	uint8_t waiting; /* enum cpu_waiting: what ends a batch once it may be taken */
 	_Atomic bool kicked, nmi_pending, init_pending, flush_pending;
 	_Atomic int sipi_vector; /* -1: none */
 	pthread_mutex_t wait_lock;

@@ -131,7 +131,6 @@ static const struct field {
 	FIELD(debug_pending),
 	FIELD(halted),
 	FIELD(nmi_masked),
-	FIELD(waiting),
 	FIELD(shadow),
 };
 

@@ -167,13 +167,24 @@ void emit_extend_16(struct emit *e, unsigned to, unsigned from)
 	emit_byte(e, 0xc0 | (to & 7) << 3 | (from & 7));
 }
 
+static void emit_by_mask(struct emit *e, unsigned to, unsigned from, const struct emit_memory *mask,
+			 unsigned prefix)
+{
+	if (mask->state)
+		emit_byte(e, PREFIX_GS);
+	emit_vex(e, INSN_MAP_0F38, rex_reg(to) | rex_rm(mask) | REX_W, from, prefix);
+	emit_byte(e, 0xf5);
+	emit_modrm(e, to, mask);
+}
+
 void emit_extract(struct emit *e, unsigned to, unsigned from, struct emit_memory mask)
 {
-	if (mask.state)
-		emit_byte(e, PREFIX_GS);
-	emit_vex(e, INSN_MAP_0F38, rex_reg(to) | rex_rm(&mask) | REX_W, from, VEX_F3);
-	emit_byte(e, 0xf5);
-	emit_modrm(e, to, &mask);
+	emit_by_mask(e, to, from, &mask, VEX_F3);
+}
+
+void emit_deposit(struct emit *e, unsigned to, unsigned from, struct emit_memory mask)
+{
+	emit_by_mask(e, to, from, &mask, VEX_F2);
 }
 
 /* Jumps. */

@@ -57,6 +57,8 @@ uint8_t *emit_lea_ahead(struct emit *e, unsigned reg);
 void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count, unsigned size);
 void emit_extend_16(struct emit *e, unsigned to, unsigned from);
 void emit_extract(struct emit *e, unsigned to, unsigned from, struct emit_memory mask);
+/* PDEP likewise. */
+void emit_deposit(struct emit *e, unsigned to, unsigned from, struct emit_memory mask);
 
 /*
  * Jumps. JRCXZ over what follows: emit_skip_end says where that ends, 127 bytes on at most. A jump

@@ -84,6 +84,8 @@ struct lowering {
 	unsigned at;               /* the present one */
 	bool user;                 /* see struct block */
 	bool is_long;              /* the line goes on behind a jump that is not taken */
+	bool shadow;               /* the instruction before was STI */
+	bool user_memory;          /* behind STAC: accesses are by the soft TLB for a while */
 	bool windowed;             /* accesses are by windows, else by the soft TLB */
 	struct fault_point access; /* in a window, that the next lower_touch is of; size 0: none */
 	unsigned point_count;
@@ -154,6 +156,15 @@ bool lower_control(struct lowering *l);
 /* Instructions from the present one on that are a run, with what it ends in: so many, or 0. */
 unsigned lower_run(struct lowering *l);
 void lower_cold_runs(struct lowering *l);
+/* lower_system.c: likewise. */
+bool lower_system(struct lowering *l);
+/* Behind the instruction that STI shadows: interrupts may come; or it is the interpreter's. */
+void lower_shadow_end(struct lowering *l);
+void lower_shadow_keep(struct lowering *l);
+/* translate.c: is what follows an instruction the next one, without leaving translated code? */
+bool lower_goes_on(const struct lowering *l, const struct insn *insn);
+/* lower_control.c: PUSH of world.scratch. */
+void lower_push_scratch(struct lowering *l);
 /* lower_vector.c: likewise. */
 bool lower_vector(struct lowering *l);
 void lower_cold_vectors(struct lowering *l);
@@ -169,6 +180,11 @@ static inline bool lower_decode(const struct lowering *l, const uint8_t *at, str
 	size_t left = (size_t)(l->end - at);
 
 	return decode(at, left < INSN_LENGTH_MAX ? left : INSN_LENGTH_MAX, DECODE_64, out) == 0;
+}
+
+static inline bool lower_by_window(const struct lowering *l)
+{
+	return l->windowed && !l->user_memory;
 }
 
 /* The next instruction written may fault, as the guest's would; or for its window. */

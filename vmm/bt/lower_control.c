@@ -265,7 +265,8 @@ static void run_begin(struct lowering *l, struct stack_run *run)
 {
 	struct emit_memory low = emit_at(CPU_RSP, run->push ? -8 * (int32_t)run->count : 0);
 
-	if (l->windowed)
+	run->jump = NULL;
+	if (lower_by_window(l))
 		lower_based(l, CPU_RSP, 0, 8, run->push);
 	else
 		run->jump = lower_probe(l, low, 8 * run->count, run->push);
@@ -287,7 +288,8 @@ unsigned lower_run(struct lowering *l)
 	run_begin(l, run);
 	for (unsigned i = 0; i < run->count; i++) {
 		l->rip = run->rip[i];
-		lower_again(l, CPU_RSP, push ? -8 : 0, 8, push);
+		if (!run->jump)
+			lower_again(l, CPU_RSP, push ? -8 : 0, 8, push);
 		run_do(l, run, i);
 	}
 	run->after = l->e.at;
@@ -303,9 +305,12 @@ unsigned lower_run(struct lowering *l)
 
 void lower_cold_runs(struct lowering *l)
 {
-	for (unsigned i = 0; i < l->run_count && !l->windowed && !l->e.full; i++) {
+	l->user_memory = true; /* those that are left were so */
+	for (unsigned i = 0; i < l->run_count && !l->e.full; i++) {
 		const struct stack_run *run = &l->run[i];
 
+		if (!run->jump)
+			continue;
 		emit_jump_aim(run->jump, l->e.at);
 		for (unsigned k = 0; k < run->count; k++) {
 			l->rip = run->rip[k];
@@ -319,6 +324,15 @@ void lower_cold_runs(struct lowering *l)
 	}
 }
 
+void lower_push_scratch(struct lowering *l)
+{
+	stack_probe_push(l);
+	emit_load(&l->e, GLUE_C, FIELD(world.scratch), 8);
+	lower_touch(l);
+	emit_store(&l->e, with_h(emit_at(CPU_RSP, -8)), GLUE_C, 8);
+	stack_move(l, -8);
+}
+
 /* PUSH of memory: two accesses, of which the second may fail. */
 static bool lower_push_memory(struct lowering *l)
 {
@@ -327,11 +341,7 @@ static bool lower_push_memory(struct lowering *l)
 	lower_touch(l);
 	emit_load(&l->e, GLUE_C, m, 8);
 	emit_store(&l->e, FIELD(world.scratch), GLUE_C, 8);
-	stack_probe_push(l);
-	emit_load(&l->e, GLUE_C, FIELD(world.scratch), 8);
-	lower_touch(l);
-	emit_store(&l->e, with_h(emit_at(CPU_RSP, -8)), GLUE_C, 8);
-	stack_move(l, -8);
+	lower_push_scratch(l);
 	return true;
 }
 

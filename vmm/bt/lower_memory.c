@@ -103,7 +103,7 @@ static void window_find(struct lowering *l, unsigned base)
 
 void lower_again(struct lowering *l, unsigned base, int32_t displacement, unsigned size, bool write)
 {
-	if (l->windowed)
+	if (lower_by_window(l))
 		l->access = (struct fault_point){.base = (uint8_t)base,
 						 .displacement = displacement,
 						 .size = (uint8_t)size,
@@ -121,6 +121,7 @@ static bool writes_implied(const struct insn *insn, unsigned reg)
 	case INSN_DIV:
 	case INSN_IDIV:
 	case INSN_CMPXCHG:
+	case INSN_CMPXCHG8B:
 	case INSN_CBW:
 	case INSN_CWD:
 	case INSN_LAHF:
@@ -199,6 +200,7 @@ uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, b
 	unsigned from = at.base;
 	uint8_t *skip, *jump;
 
+	lower_forget(l); /* H is no window's */
 	if (at.displacement) {
 		emit_lea(e, GLUE_C, at, 8);
 		from = GLUE_C;
@@ -234,7 +236,7 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 	struct emit_memory at = emit_at(base, displacement);
 	uint8_t *retry = l->e.at, *jump;
 
-	if (l->windowed)
+	if (lower_by_window(l))
 		return window_access(l, base, displacement, size, write);
 	jump = lower_probe(l, at, size, write);
 	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
@@ -248,11 +250,11 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 	struct emit_memory at;
 	uint8_t *retry = l->e.at, *jump;
 
-	if (is_plain(insn, size) && (!l->windowed || is_near(insn)))
+	if (is_plain(insn, size) && (!lower_by_window(l) || is_near(insn)))
 		return lower_based(l, host_of(insn->memory.base),
 				   (int32_t)insn->memory.displacement, size, write);
 	lower_address(l, insn, l->next_rip);
-	if (l->windowed)
+	if (lower_by_window(l))
 		return window_access(l, GLUE_T, 0, size, write);
 	/* T becomes the entry's address: the linear one is made again behind it. */
 	jump = lower_probe(l, emit_at(GLUE_T, 0), size, write);

@@ -221,7 +221,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 
 static bool lower(struct lowering *l)
 {
-	return lower_control(l) || lower_integer(l) || lower_vector(l);
+	return lower_control(l) || lower_integer(l) || lower_vector(l) || lower_system(l);
 }
 
 /* Out of line: where a jump goes until it is linked. */
@@ -277,6 +277,11 @@ static bool is_end(const struct lowering *l, const struct insn *insn)
 	return insn->opcode->id == INSN_JCC ? !l->is_long : goes_elsewhere(insn);
 }
 
+bool lower_goes_on(const struct lowering *l, const struct insn *insn)
+{
+	return !is_end(l, insn) && insn->opcode->id != INSN_JCC && insn->opcode->id != INSN_STI;
+}
+
 /* It jumps to an instruction ahead of it on the line. */
 static void target_note(struct lowering *l, const struct insn *insn, uint64_t next)
 {
@@ -317,7 +322,8 @@ static bool lower_by_interpreter(struct lowering *l)
 	uint8_t *behind = NULL;
 
 	/* native.c has a stub for each that its vCPU has decoded. */
-	if (l->checked || l->insn->opcode->id == INSN_NATIVE || l->insn->opcode->id == INSN_X87)
+	if (l->shadow || l->checked || l->insn->opcode->id == INSN_NATIVE ||
+	    l->insn->opcode->id == INSN_X87)
 		return false;
 	insn = code_cache_add_insn(l->cache, l->insn);
 	if (!insn)
@@ -348,17 +354,21 @@ static unsigned lower_block(struct lowering *l, const uint8_t *first)
 	line_find(l, first);
 	for (l->at = 0; l->at < l->count && !l->ended;) {
 		unsigned run;
+		bool shadowed;
 
 		l->insn = &l->insns[l->at];
 		l->rip = l->rips[l->at];
 		l->raw = first + (l->rip - l->first);
 		l->next_rip = l->rip + l->insn->length;
 		lower_loop_head(l);
-		run = lower_run(l);
+		shadowed = l->shadow;
+		run = shadowed ? 0 : lower_run(l);
 		if (!run && !lower(l) && !lower_by_interpreter(l))
 			break;
 		if (!run)
 			lower_remember(l);
+		if (shadowed)
+			lower_shadow_end(l);
 		l->at += run ? run : 1;
 		end = l->rips[l->at - 1] + l->insns[l->at - 1].length;
 	}
@@ -366,6 +376,8 @@ static unsigned lower_block(struct lowering *l, const uint8_t *first)
 	    (l->count == BLOCK_INSNS || end % 4096 == 0)) {
 		lower_goto(l, end);
 	} else if (!l->ended) {
+		if (l->shadow)
+			lower_shadow_keep(l);
 		emit_constant(&l->e, GLUE_T, end);
 		lower_leave(l, l->world->interpret);
 	}
@@ -399,6 +411,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->known = INSN_NO_REGISTER;
 	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
 	l->ended = l->vectors = false;
+	l->shadow = l->user_memory = false;
 	l->want_count = 0;
 	l->run_count = 0;
 	l->end = bytes + sizeof(bytes);

@@ -17,6 +17,7 @@ struct world_code {
 	const uint8_t *vectors;            /* to load them: exit_rip is in T, resume is stored */
 	const uint8_t *fill, *insn;        /* exit_rip is stored */
 	const uint8_t *fault;              /* likewise: the interpreter finds out what it is */
+	bool has_smap;                     /* the guest's processors have STAC and CLAC */
 };
 
 #define DOORBELLS_MAX 1024u

@@ -15,6 +15,7 @@
 
 #include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
+#include "vmm/bt/system.h"
 #include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
 #include "vmm/core/vcpu.h"
@@ -61,6 +62,11 @@ int world_create(struct engine_vcpu *cpu)
 	w->host_mxcsr = 0x1f80;
 	w->page_mask = ~4095ull;
 	w->jump_mask = JUMP_ENTRIES - 1;
+	w->not_if = ~(uint64_t)RFLAGS_IF;
+	w->not_ac = ~(uint64_t)RFLAGS_AC;
+	w->carried = FLAGS_CARRIED;
+	w->not_carried = ~FLAGS_CARRIED;
+	cpu->vm->world_code.has_smap = cpu_has(cpu, 7, CPUID_EBX, 20);
 	w->signal_stack = malloc(SIGNAL_STACK);
 	for (unsigned i = 0; i < 2; i++)
 		w->jump[i].entry = calloc(JUMP_ENTRIES, sizeof(*w->jumps));

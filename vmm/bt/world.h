@@ -67,9 +67,10 @@ struct world {
 	/* Vector registers: in memory, not in the host's; may not be used; were, on the way out. */
 	uint64_t vectors_away, vectors_unusable, vectors_live;
 	uint32_t host_mxcsr;
-	uint64_t page_mask, jump_mask; /* what PEXT takes out of an address */
-	struct fast_tlb *fast[2];      /* of the present mode: to read, to write */
-	struct jump_entry *jumps;      /* of the present privilege */
+	uint64_t page_mask, jump_mask;                 /* what PEXT takes out of an address */
+	uint64_t not_if, not_ac, carried, not_carried; /* likewise, of RFLAGS */
+	struct fast_tlb *fast[2];                      /* of the present mode: to read, to write */
+	struct jump_entry *jumps;                      /* of the present privilege */
 
 	struct fast_tlb *tlb[3][2]; /* by enum tlb_mode */
 	struct jump_table {
