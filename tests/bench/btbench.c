@@ -20,6 +20,7 @@
 #define SECONDS_WANTED 0.3
 #define UNITS_MIN      5
 #define SMP_ROUNDS     3
+#define SMP_UNITS      2
 #define NANO_LOOPS     100000
 
 static double now(void)
@@ -100,7 +101,7 @@ static pid_t compute_on(int cpu)
 	if (sched_setaffinity(0, sizeof(set), &set))
 		bench_fail("sched_setaffinity");
 	for (const struct bench *bench = compute_benches; bench->name; bench++)
-		for (unsigned i = 0; i < UNITS_MIN; i++)
+		for (unsigned i = 0; i < SMP_UNITS; i++)
 			run_unit(bench, &checksum);
 	_exit(0);
 }

@@ -131,31 +131,42 @@ static uint32_t rotate(uint32_t value, unsigned by)
 
 static void sha_block(uint32_t *hash, const uint8_t *block)
 {
-	uint32_t w[64], s[8];
+	uint32_t a = hash[0], b = hash[1], c = hash[2], d = hash[3];
+	uint32_t e = hash[4], f = hash[5], g = hash[6], h = hash[7];
+	uint32_t w[64];
 
 	for (unsigned i = 0; i < 16; i++)
 		w[i] = (uint32_t)block[4 * i] << 24 | (uint32_t)block[4 * i + 1] << 16 |
 		       (uint32_t)block[4 * i + 2] << 8 | block[4 * i + 3];
 	for (unsigned i = 16; i < 64; i++) {
-		uint32_t a = w[i - 15], b = w[i - 2];
+		uint32_t x = w[i - 15], y = w[i - 2];
 
-		w[i] = w[i - 16] + (rotate(a, 7) ^ rotate(a, 18) ^ a >> 3) + w[i - 7] +
-		       (rotate(b, 17) ^ rotate(b, 19) ^ b >> 10);
+		w[i] = w[i - 16] + (rotate(x, 7) ^ rotate(x, 18) ^ x >> 3) + w[i - 7] +
+		       (rotate(y, 17) ^ rotate(y, 19) ^ y >> 10);
 	}
-	memcpy(s, hash, sizeof(s));
 	for (unsigned i = 0; i < 64; i++) {
-		uint32_t sum1 = rotate(s[4], 6) ^ rotate(s[4], 11) ^ rotate(s[4], 25);
-		uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]);
-		uint32_t t1 = s[7] + sum1 + choice + sha_k[i] + w[i];
-		uint32_t sum0 = rotate(s[0], 2) ^ rotate(s[0], 13) ^ rotate(s[0], 22);
-		uint32_t majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
+		uint32_t sum1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
+		uint32_t t1 = h + sum1 + ((e & f) ^ (~e & g)) + sha_k[i] + w[i];
+		uint32_t sum0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
+		uint32_t t2 = sum0 + ((a & b) ^ (a & c) ^ (b & c));
 
-		memmove(s + 1, s, 7 * sizeof(s[0]));
-		s[4] += t1;
-		s[0] = t1 + sum0 + majority;
+		h = g;
+		g = f;
+		f = e;
+		e = d + t1;
+		d = c;
+		c = b;
+		b = a;
+		a = t1 + t2;
 	}
-	for (unsigned i = 0; i < 8; i++)
-		hash[i] += s[i];
+	hash[0] += a;
+	hash[1] += b;
+	hash[2] += c;
+	hash[3] += d;
+	hash[4] += e;
+	hash[5] += f;
+	hash[6] += g;
+	hash[7] += h;
 }
 
 #define SHA_ROUNDS 32u
@@ -310,8 +321,7 @@ static uint64_t libm_unit(void)
 __attribute__((target("avx2,fma"))) static uint64_t avx_unit(void)
 {
 	static float a[DOT_LENGTH], b[DOT_LENGTH];
-	__m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-			 _mm256_setzero_ps()};
+	__m256 even = _mm256_setzero_ps(), odd = _mm256_setzero_ps();
 	float lanes[8];
 	uint64_t checksum = 0;
 
@@ -320,12 +330,13 @@ __attribute__((target("avx2,fma"))) static uint64_t avx_unit(void)
 		b[i] = 1.0f / (float)(i + 1);
 	}
 	for (unsigned round = 0; round < DOT_ROUNDS; round++)
-		for (unsigned i = 0; i < DOT_LENGTH; i += 32)
-			for (unsigned k = 0; k < 4; k++)
-				sum[k] = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8 * k),
-							 _mm256_loadu_ps(b + i + 8 * k), sum[k]);
-	sum[0] = _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3]));
-	_mm256_storeu_ps(lanes, sum[0]);
+		for (unsigned i = 0; i < DOT_LENGTH; i += 16) {
+			even = _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i),
+					       even);
+			odd = _mm256_fmadd_ps(_mm256_loadu_ps(a + i + 8),
+					      _mm256_loadu_ps(b + i + 8), odd);
+		}
+	_mm256_storeu_ps(lanes, _mm256_add_ps(even, odd));
 	for (unsigned i = 0; i < 8; i++)
 		checksum = mix(checksum, bits_of(lanes[i]));
 	return checksum;

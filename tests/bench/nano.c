@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The nanobenchmarks of Adams and Agesen (ASPLOS 2006, 4.3) as a bare-metal guest: a line each,
+ * The nanobenchmarks of Adams and Agesen (ASPLOS 2006) as a bare-metal guest: a line each,
  * "nano NAME HEX", the cycles of the TSC for 1000 of them, less those of an empty loop, the best of
  * several tries.
  */
