@@ -150,8 +150,9 @@ static bool is_plain_push(const struct insn *insn)
 {
 	const struct operand *o = &insn->operand[0];
 
-	return insn->opcode->id == INSN_PUSH && o->size == 8 &&
-	       (o->kind == OPERAND_GPR || o->kind == OPERAND_IMMEDIATE);
+	if (insn->opcode->id != INSN_PUSH || insn->operand_size != 8)
+		return false;
+	return o->kind == OPERAND_GPR || o->kind == OPERAND_IMMEDIATE;
 }
 
 static bool is_plain_pop(const struct insn *insn)
@@ -358,6 +359,16 @@ static bool lower_push(struct lowering *l)
 
 static bool lower_pop(struct lowering *l)
 {
+	const struct operand *o = &l->insn->operand[0];
+
+	if (l->insn->opcode->id == INSN_POP && o->size == 8 && o->kind == OPERAND_GPR &&
+	    o->reg == CPU_RSP) {
+		stack_probe_pop(l);
+		lower_touch(l);
+		emit_load(&l->e, CPU_RSP, with_h(emit_at(CPU_RSP, 0)), 8);
+		lower_forget(l);
+		return true;
+	}
 	if (!is_plain_pop(l->insn))
 		return false;
 	stack_probe_pop(l);

@@ -226,32 +226,44 @@ static void fast_fill(struct fast_tlb *t, uint64_t linear, const uint8_t *host, 
 	t->private_high |= !global && linear >> 63;
 }
 
-static void jumps_clear(struct world *w, uint64_t low, uint64_t high)
+static void table_empty(struct jump_table *t)
 {
-	for (unsigned mode = 0; mode < 2; mode++) {
-		struct jump_table *t = &w->jump[mode];
-		unsigned kept = 0;
-
-		for (unsigned i = 0; i < t->count; i++) {
-			struct jump_entry *j = &t->entry[t->log[i]];
-			uint64_t rip = -j->tag;
-
-			if (rip < low || rip > high)
-				t->log[kept++] = t->log[i];
-			else
-				j->tag = no_jump(t->log[i]);
-		}
-		t->count = kept;
-	}
+	for (unsigned i = 0; i < t->count; i++)
+		t->entry[t->log[i]].tag = no_jump(t->log[i]);
+	t->count = 0;
+	t->private = false;
+	memset(t->page, 0, sizeof(t->page));
 }
 
-/* Those of all address spaces, or all but those that are global: they are in the upper half. */
-static void jumps_flush(struct world *w, bool global)
+static bool table_has(const struct jump_table *t, uint64_t linear, uint64_t size)
 {
-	bool all = global || w->jump_private_high;
+	for (uint64_t page = linear >> 12; page <= (linear + size - 1) >> 12; page++)
+		if (t->page[page / 64 % 1024] >> page % 64 & 1)
+			return true;
+	return false;
+}
 
-	jumps_clear(w, 0, all ? ~0ull : ~0ull >> 1);
-	w->jump_private_high &= !all;
+static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
+{
+	unsigned kept = 0;
+
+	if (!table_has(t, linear, size))
+		return;
+	for (unsigned i = 0; i < t->count; i++) {
+		struct jump_entry *j = &t->entry[t->log[i]];
+
+		if (-j->tag - linear >= size)
+			t->log[kept++] = t->log[i];
+		else
+			j->tag = no_jump(t->log[i]);
+	}
+	t->count = kept;
+}
+
+static void jumps_empty(struct world *w)
+{
+	table_empty(&w->jump[0]);
+	table_empty(&w->jump[1]);
 }
 
 static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
@@ -259,13 +271,14 @@ static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
 	struct jump_table *t = &cpu->world.jump[cpu->cpl == 3];
 	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
 	struct jump_entry *j = &t->entry[index];
+	uint64_t page = cpu->rip >> 12;
 	bool global;
 
 	if (j->tag == no_jump(index))
 		t->log[t->count++] = (uint16_t)index;
 	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
-	if (cpu->rip >> 63 && !(linear_page(cpu, cpu->rip, TLB_FETCH, &global) && global))
-		cpu->world.jump_private_high = true;
+	t->page[page / 64 % 1024] |= 1ull << page % 64;
+	t->private |= !linear_page(cpu, cpu->rip, TLB_FETCH, &global) || !global;
 }
 
 void world_flush(struct engine_vcpu *cpu, bool global)
@@ -277,7 +290,9 @@ void world_flush(struct engine_vcpu *cpu, bool global)
 	w->cleared++;
 	for (unsigned i = 0; i < 6; i++)
 		fast_clear(w->tlb[i / 2][i % 2], global);
-	jumps_flush(w, global);
+	for (unsigned i = 0; i < 2; i++)
+		if (global || w->jump[i].private)
+			table_empty(&w->jump[i]);
 }
 
 static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
@@ -301,7 +316,8 @@ void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size)
 	w->cleared++;
 	for (unsigned i = 0; i < 6; i++)
 		fast_invalidate(w->tlb[i / 2][i % 2], linear, size);
-	jumps_clear(w, linear, linear + size - 1);
+	table_clear(&w->jump[0], linear, size);
+	table_clear(&w->jump[1], linear, size);
 }
 
 /* Writes to code. */
@@ -532,7 +548,7 @@ static const uint8_t *instruction(struct engine_vcpu *cpu)
 	if (!is_translatable(cpu) || must_stop(cpu))
 		return NULL;
 	if (atomic_exchange(&cpu->code_changed, false))
-		jumps_clear(w, 0, ~0ull);
+		jumps_empty(w);
 	else if (w->resume && cpu->rip == behind && cpu->cpl == cpl && w->cleared == cleared)
 		return w->resume;
 	w->exit_link = NULL;
@@ -564,7 +580,7 @@ static bool run_code(struct engine_vcpu *cpu)
 	code = block_known(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
 		if (atomic_exchange(&cpu->code_changed, false))
-			jumps_clear(&cpu->world, 0, ~0ull);
+			jumps_empty(&cpu->world);
 		enter(cpu, code);
 		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
@@ -612,7 +628,7 @@ bool world_run(struct engine_vcpu *cpu)
 		}
 		code_lock(cpu);
 		if (cpu->world.emptied != vm->code->emptied) {
-			jumps_clear(&cpu->world, 0, ~0ull);
+			jumps_empty(&cpu->world);
 			cpu->world.emptied = vm->code->emptied;
 		}
 		cpu->world.exit_reason = WORLD_INTERPRET;

@@ -46,7 +46,7 @@ struct fast_tlb {
 };
 
 /* Known code: the negated address, and where its translation runs. */
-#define JUMP_ENTRIES 4096u
+#define JUMP_ENTRIES 65536u
 
 struct jump_entry {
 	uint64_t tag;
@@ -76,10 +76,11 @@ struct world {
 	struct jump_table {
 		struct jump_entry *entry;
 		unsigned count;
+		bool private; /* one is not of a global page */
 		uint16_t log[JUMP_ENTRIES];
-	} jump[2];              /* the supervisor's, the user's */
-	uint64_t cleared;       /* how often translations went */
-	bool jump_private_high; /* one of the upper half that is not global */
+		uint64_t page[1024]; /* a bit a page that one is of, by its number's low bits */
+	} jump[2];        /* the supervisor's, the user's */
+	uint64_t cleared; /* how often translations went */
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
 	uint64_t emptied;     /* of the code cache, when `jumps` was last empty */
