@@ -151,9 +151,12 @@ static inline void lower_may_fault(struct lowering *l)
 	l->point[l->point_count++].rip = l->rip;
 }
 
-/* lower_control.c: on to an address that is known, or that is in T. */
+/*
+ * lower_control.c: on to an address that is known, or that is in T. `undo`: what RSP must be moved
+ * by if that is no address, and the instruction faults.
+ */
 void lower_goto(struct lowering *l, uint64_t rip);
-void lower_goto_t(struct lowering *l);
+void lower_goto_t(struct lowering *l, int32_t undo);
 /* Leave by one of world_code's. */
 void lower_leave(struct lowering *l, const uint8_t *to);
 
