@@ -58,6 +58,7 @@ static const struct range {
 };
 
 /* And what is compared: all of that but padding. */
+#define SEGMENT_SIZE (offsetof(struct cpu_segment, unusable) + 1)
 static const struct field {
 	const char *name;
 	size_t offset, size;
@@ -66,14 +67,10 @@ static const struct field {
 	{                                                                                          \
 #name, offsetof(struct engine_vcpu, name), sizeof(((struct engine_vcpu *)0)->name) \
 	}
-#define FIELD_UP_TO(name, last)                                                                    \
+#define SEGMENT(name)                                                                              \
 	{                                                                                          \
-#name, offsetof(struct engine_vcpu, name),                                         \
-			offsetof(struct engine_vcpu, name.last) -                                  \
-				offsetof(struct engine_vcpu, name) +                               \
-				sizeof(((struct engine_vcpu *)0)->name.last)                       \
+#name, offsetof(struct engine_vcpu, name), SEGMENT_SIZE                            \
 	}
-#define SEGMENT(name) FIELD_UP_TO(name, unusable)
 	FIELD(gpr[CPU_RAX]),
 	FIELD(gpr[CPU_RCX]),
 	FIELD(gpr[CPU_RDX]),
@@ -106,8 +103,10 @@ static const struct field {
 	SEGMENT(segment[CPU_GS]),
 	SEGMENT(tr),
 	SEGMENT(ldt),
-	FIELD_UP_TO(gdt, limit),
-	FIELD_UP_TO(idt, limit),
+	FIELD(gdt.base),
+	FIELD(gdt.limit),
+	FIELD(idt.base),
+	FIELD(idt.limit),
 	FIELD(cr0),
 	FIELD(cr2),
 	FIELD(cr3),
