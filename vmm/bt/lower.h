@@ -213,9 +213,12 @@ void lower_remember(struct lowering *l);
 /* lower_control.c: the present instruction is a target: poll, if one further on jumps here. */
 void lower_loop_head(struct lowering *l);
 void lower_cold_jumps(struct lowering *l);
-/* lower_control.c: on to an address that is known, or that is in T. */
+/*
+ * lower_control.c: on to an address that is known, or that is in T. `undo`: what RSP must be moved
+ * by if that is no address, and the instruction faults.
+ */
 void lower_goto(struct lowering *l, uint64_t rip);
-void lower_goto_t(struct lowering *l);
+void lower_goto_t(struct lowering *l, int32_t undo);
 /* Leave by one of world_code's. */
 void lower_leave(struct lowering *l, const uint8_t *to);
 

@@ -28,14 +28,26 @@ static void poll(struct lowering *l)
 	emit_skip_end(&l->e, skip);
 }
 
-void lower_goto_t(struct lowering *l)
+/* Where to, if what it goes to turns out to be no address. */
+static void leave_branch(struct lowering *l, const uint8_t *to, int32_t undo)
+{
+	emit_constant(&l->e, GLUE_C, l->rip);
+	emit_store(&l->e, FIELD(world.branch_rip), GLUE_C, 8);
+	emit_store_constant(&l->e, FIELD(world.branch_undo), undo);
+	lower_leave(l, to);
+}
+
+void lower_goto_t(struct lowering *l, int32_t undo)
 {
 	struct emit *e = &l->e;
 	struct emit_memory m = emit_at(GLUE_C, 0);
 	uint8_t *skip;
 
-	poll(l);
-	emit_extract(e, GLUE_C, GLUE_T, FIELD(world.jump_mask));
+	emit_load(e, GLUE_C, FIELD(attention), 1);
+	skip = emit_skip_if_zero(e);
+	leave_branch(l, l->world->attention, undo);
+	emit_skip_end(e, skip);
+	emit_extend_16(e, GLUE_C, GLUE_T); /* the low bits of JUMP_ENTRIES */
 	emit_load(e, GLUE_H, FIELD(world.jumps), 8);
 	m.index = GLUE_C;
 	emit_lea(e, GLUE_C, m, 8); /* twice: entries have 16 bytes */
@@ -48,7 +60,7 @@ void lower_goto_t(struct lowering *l)
 	m.index = GLUE_T;
 	emit_lea(e, GLUE_C, m, 8);
 	skip = emit_skip_if_zero(e);
-	lower_leave(l, l->world->lookup);
+	leave_branch(l, l->world->lookup, undo);
 	emit_skip_end(e, skip);
 	emit_jump_memory(e, emit_at(GLUE_H, offsetof(struct jump_entry, code)));
 }
@@ -197,23 +209,29 @@ static void push_do(struct lowering *l, const struct insn *insn, uint64_t next_r
 	stack_move(l, -8);
 }
 
+/* How RET moves RSP. */
+static int32_t ret_bytes(const struct insn *insn)
+{
+	return 8 + (int32_t)(insn->immediate & 0xffff);
+}
+
 static void pop_do(struct lowering *l, const struct insn *insn)
 {
 	struct emit_memory top = with_h(emit_at(CPU_RSP, 0));
 	const struct operand *o = &insn->operand[0];
-	int32_t more = 0;
+	int32_t bytes = 8;
 
 	lower_touch(l);
 	if (insn->opcode->id == INSN_RET) {
 		emit_load(&l->e, GLUE_T, top, 8);
-		more = (int32_t)(insn->immediate & 0xffff);
+		bytes = ret_bytes(insn);
 	} else if (is_homed(o->reg)) {
 		emit_load(&l->e, GLUE_C, top, 8);
 		lower_set(l, o->reg, GLUE_C);
 	} else {
 		emit_load(&l->e, host_of(o->reg), top, 8);
 	}
-	stack_move(l, 8 + more);
+	stack_move(l, bytes);
 }
 
 static void stack_probe_push(struct lowering *l)
@@ -299,7 +317,7 @@ unsigned lower_run(struct lowering *l)
 	if (last->opcode->id == INSN_CALL)
 		lower_goto(l, l->rip + last->length + last->immediate);
 	else if (last->opcode->id == INSN_RET)
-		lower_goto_t(l);
+		lower_goto_t(l, -ret_bytes(last));
 	l->ended = is_last(last, push);
 	return run->count;
 }
@@ -420,15 +438,34 @@ static bool target_get(struct lowering *l)
 	return true;
 }
 
+/*
+ * A call to what is no address must not have pushed anything: the upper 17 bits of T are all the
+ * same, or the interpreter has it. All of them plus one has then none of bits 1 to 16 set.
+ */
+static void check_target(struct lowering *l)
+{
+	struct emit *e = &l->e;
+	uint8_t *skip;
+
+	emit_extract(e, GLUE_C, GLUE_T, FIELD(world.sign_mask));
+	emit_lea(e, GLUE_C, emit_at(GLUE_C, 1), 8);
+	emit_extract(e, GLUE_C, GLUE_C, FIELD(world.mixed_mask));
+	skip = emit_skip_if_zero(e);
+	emit_constant(e, GLUE_T, l->rip);
+	lower_leave(l, l->world->interpret);
+	emit_skip_end(e, skip);
+}
+
 static bool lower_call_indirect(struct lowering *l)
 {
 	if (!target_get(l))
 		return false;
+	check_target(l);
 	emit_store(&l->e, FIELD(world.scratch), GLUE_T, 8);
 	stack_probe_push(l);
 	push_do(l, l->insn, l->next_rip);
 	emit_load(&l->e, GLUE_T, FIELD(world.scratch), 8);
-	lower_goto_t(l);
+	lower_goto_t(l, 0);
 	return true;
 }
 
@@ -438,7 +475,7 @@ static bool lower_ret(struct lowering *l)
 		return false;
 	stack_probe_pop(l);
 	pop_do(l, l->insn);
-	lower_goto_t(l);
+	lower_goto_t(l, -ret_bytes(l->insn));
 	return true;
 }
 
@@ -486,7 +523,7 @@ bool lower_control(struct lowering *l)
 	case INSN_JMP_INDIRECT:
 		done = target_get(l);
 		if (done)
-			lower_goto_t(l);
+			lower_goto_t(l, 0);
 		break;
 	case INSN_RET:
 		done = lower_ret(l);

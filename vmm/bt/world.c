@@ -67,6 +67,8 @@ int world_create(struct engine_vcpu *cpu)
 	w->carried = FLAGS_CARRIED;
 	w->not_carried = ~FLAGS_CARRIED;
 	cpu->vm->world_code.has_smap = cpu_has(cpu, 7, CPUID_EBX, 20);
+	w->sign_mask = ~0ull << 47;
+	w->mixed_mask = 0x1fffe;
 	w->signal_stack = malloc(SIGNAL_STACK);
 	for (unsigned i = 0; i < 2; i++)
 		w->jump[i].entry = calloc(JUMP_ENTRIES, sizeof(*w->jumps));
@@ -489,6 +491,7 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 	w->vectors_live = 0;
 	w->vectors_unusable = !vectors_usable(cpu);
 	w->exit_link = NULL;
+	w->branch_rip = 0;
 	w->target = code;
 	w->fast[0] = w->tlb[cpu->tlb_mode][0];
 	w->fast[1] = w->tlb[cpu->tlb_mode][1];
@@ -499,6 +502,12 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 	run();
 	cpu->rflags = (cpu->rflags & ~FLAGS_CARRIED) | (w->host_flags & FLAGS_CARRIED);
 	cpu->rip = w->exit_rip;
+	/* A branch to what is no address has done nothing yet when it faults. */
+	if (w->branch_rip && !is_canonical(cpu->rip)) {
+		cpu->rip = w->branch_rip;
+		cpu->gpr[CPU_RSP] += w->branch_undo;
+		w->exit_reason = WORLD_INTERPRET;
+	}
 }
 
 /* What translated code does not know about. */

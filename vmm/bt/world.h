@@ -69,8 +69,11 @@ struct world {
 	uint32_t host_mxcsr;
 	uint64_t page_mask, jump_mask;                 /* what PEXT takes out of an address */
 	uint64_t not_if, not_ac, carried, not_carried; /* likewise, of RFLAGS */
-	struct fast_tlb *fast[2];                      /* of the present mode: to read, to write */
-	struct jump_entry *jumps;                      /* of the present privilege */
+	uint64_t sign_mask, mixed_mask;
+	/* The branch that led to exit_rip, or 0; what takes back how it moved RSP. */
+	uint64_t branch_rip, branch_undo;
+	struct fast_tlb *fast[2]; /* of the present mode: to read, to write */
+	struct jump_entry *jumps; /* of the present privilege */
 
 	struct fast_tlb *tlb[3][2]; /* by enum tlb_mode */
 	struct jump_table {
