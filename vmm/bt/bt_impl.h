@@ -39,7 +39,8 @@ struct vector_state {
 	 * As FXSAVE64 has it; only the x87 part is valid, and MXCSR one that the host takes. The
 	 * last instruction and its operand are there whether an exception is pending or not.
 	 */
-	_Alignas(16) uint8_t x87[512];
+	_Alignas(64) uint8_t x87[512];
+	uint64_t x87_header[8];  /* what makes an XSAVE image of it */
 	uint16_t x87_cs, x87_ds; /* their selectors */
 };
 

@@ -75,11 +75,13 @@ struct lowering {
 	bool target[BLOCK_INSNS]; /* one further on jumps there */
 	/* Are the vector registers there; where they were asked for. */
 	bool vectors;
+	bool x87; /* likewise */
 	unsigned want_count;
 	struct {
 		uint8_t *jump, *resume;
 		uint64_t rip;
-	} want[BLOCK_INSNS];
+		const uint8_t *exit;
+	} want[2 * BLOCK_INSNS];
 	unsigned count;            /* of insns */
 	unsigned at;               /* the present one */
 	bool user;                 /* see struct block */
@@ -167,6 +169,7 @@ bool lower_goes_on(const struct lowering *l, const struct insn *insn);
 void lower_push_scratch(struct lowering *l);
 /* lower_vector.c: likewise. */
 bool lower_vector(struct lowering *l);
+bool lower_x87(struct lowering *l);
 void lower_cold_vectors(struct lowering *l);
 /* The operand that a field of the encoding names, if it is a general register. */
 void lower_place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,

@@ -34,6 +34,7 @@
 #include <string.h>
 
 #include "vmm/bt/lower.h"
+#include "vmm/bt/native.h"
 
 #define FIELD(name) emit_field(offsetof(struct engine_vcpu, name))
 
@@ -127,10 +128,63 @@ static void emit_vectors(struct emit *e, bool store)
 	emit_store_constant(e, FIELD(world.vectors_away), store);
 }
 
-static void emit_enter(struct emit *e, bool vectors)
+/* XSAVE64 (0F AE /4) or XRSTOR64 (/5) of x87's part alone: EDX:EAX is 1. */
+static void emit_x87_image(struct emit *e, unsigned extension)
 {
-	if (vectors)
-		emit_vectors(e, false);
+	emit_constant(e, CPU_RAX, 1);
+	emit_constant(e, CPU_RDX, 0);
+	emit_byte(e, 0x65);
+	emit_byte(e, 0x48);
+	emit_byte(e, 0x0f);
+	emit_byte(e, 0xae);
+	emit_byte(e, extension << 3 | 4);
+	emit_byte(e, 0x25);
+	emit_number(e, offsetof(struct engine_vcpu, vector.x87), 4);
+}
+
+/* RAX and RDX are stored. Of the last instruction the host has its own idea: ours is kept. */
+static void emit_x87_save(struct emit *e)
+{
+	struct emit_memory opcode = FIELD(vector.x87[X87_AT_OPCODE]),
+			   ip = FIELD(vector.x87[X87_AT_IP]), dp = FIELD(vector.x87[X87_AT_DP]);
+
+	emit_load(e, GLUE_C, ip, 8);
+	emit_load(e, GLUE_T, dp, 8);
+	emit_load(e, GLUE_H, opcode, 2);
+	emit_x87_image(e, 4);
+	emit_store(e, ip, GLUE_C, 8);
+	emit_store(e, dp, GLUE_T, 8);
+	emit_store(e, opcode, GLUE_H, 2);
+	emit_store_constant(e, FIELD(world.x87_away), 1);
+}
+
+/* Where flags do not matter: over what follows if a field is not zero, or if it is. */
+static uint8_t *emit_skip_if_field(struct emit *e, struct emit_memory field, bool zero)
+{
+	emit_load(e, GLUE_C, field, 8);
+	emit_byte(e, 0x48); /* TEST C, C */
+	emit_byte(e, 0x85);
+	emit_byte(e, 0xc9);
+	return emit_jump_if(e, zero ? 4 : 5);
+}
+
+/* x87's registers are loaded. RAX and RDX change. */
+static void emit_x87_load(struct emit *e)
+{
+	emit_store_constant(e, FIELD(vector.x87_header), 1);
+	emit_x87_image(e, 5);
+	emit_store_constant(e, FIELD(world.x87_away), 0);
+}
+
+static void emit_enter(struct emit *e)
+{
+	uint8_t *skip = emit_skip_if_field(e, FIELD(world.vectors_back), true);
+
+	emit_vectors(e, false);
+	emit_jump_aim(skip, e->at);
+	skip = emit_skip_if_field(e, FIELD(world.x87_back), true);
+	emit_x87_load(e);
+	emit_jump_aim(skip, e->at);
 	for (unsigned i = 0; i < sizeof(saved); i++)
 		emit_push_pop(e, 0x50, saved[i]);
 	emit_store(e, FIELD(world.host_rsp), CPU_RSP, 8);
@@ -156,11 +210,11 @@ static void emit_leave(struct emit *e)
 	emit_stack_field(e, 0x8f, 0, offsetof(struct engine_vcpu, world.host_flags));
 	emit_byte(e, 0xfc); /* CLD */
 	/* Flags are saved: anything goes. */
-	emit_load(e, GLUE_C, FIELD(world.vectors_away), 8);
-	emit_byte(e, 0x48); /* TEST C, C */
-	emit_byte(e, 0x85);
-	emit_byte(e, 0xc9);
-	away = emit_jump_if(e, 5);
+	away = emit_skip_if_field(e, FIELD(world.x87_away), false);
+	emit_x87_save(e);
+	emit_store_constant(e, FIELD(world.x87_live), 1);
+	emit_jump_aim(away, e->at);
+	away = emit_skip_if_field(e, FIELD(world.vectors_away), false);
 	emit_vectors(e, true);
 	emit_store_constant(e, FIELD(world.vectors_live), 1);
 	emit_jump_aim(away, e->at);
@@ -186,6 +240,26 @@ static const uint8_t *emit_vectors_wanted(struct code_cache *c, struct emit *e,
 	return at;
 }
 
+/* A block wants x87's registers. */
+static const uint8_t *emit_x87_wanted(struct code_cache *c, struct emit *e, const uint8_t *fault)
+{
+	const uint8_t *at = code_cache_executed(c, e->at);
+	uint8_t *skip;
+
+	emit_store(e, FIELD(world.exit_rip), GLUE_T, 8);
+	emit_load(e, GLUE_C, FIELD(world.x87_unusable), 8);
+	skip = emit_skip_if_zero(e);
+	emit_jump_aim(emit_jump(e), code_cache_written(c, fault));
+	emit_skip_end(e, skip);
+	emit_move(e, GLUE_T, CPU_RAX);
+	emit_move(e, GLUE_H, CPU_RDX);
+	emit_x87_load(e);
+	emit_move(e, CPU_RAX, GLUE_T);
+	emit_move(e, CPU_RDX, GLUE_H);
+	emit_jump_memory(e, FIELD(world.resume));
+	return at;
+}
+
 static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world_exit reason,
 				bool rip_in_t)
 {
@@ -203,9 +277,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	struct emit e = {.at = c->write, .end = c->write + WORLD_SIZE};
 
 	out->enter = code_cache_executed(c, e.at);
-	emit_enter(&e, false);
-	out->enter_vectors = code_cache_executed(c, e.at);
-	emit_enter(&e, true);
+	emit_enter(&e);
 	out->lookup = emit_exit(c, &e, WORLD_LOOKUP, true);
 	out->interpret = emit_exit(c, &e, WORLD_INTERPRET, true);
 	out->attention = emit_exit(c, &e, WORLD_ATTENTION, true);
@@ -213,6 +285,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	out->insn = emit_exit(c, &e, WORLD_INSN, true);
 	out->fault = emit_exit(c, &e, WORLD_INTERPRET, false);
 	out->vectors = emit_vectors_wanted(c, &e, out->fault);
+	out->x87 = emit_x87_wanted(c, &e, out->fault);
 	assert(!e.full);
 	c->kept = c->used = WORLD_SIZE;
 }
@@ -221,7 +294,8 @@ void translate_world(struct code_cache *c, struct world_code *out)
 
 static bool lower(struct lowering *l)
 {
-	return lower_control(l) || lower_integer(l) || lower_vector(l) || lower_system(l);
+	return lower_control(l) || lower_integer(l) || lower_vector(l) || lower_x87(l) ||
+	       lower_system(l);
 }
 
 /* Out of line: where a jump goes until it is linked. */
@@ -341,7 +415,7 @@ static bool lower_by_interpreter(struct lowering *l)
 	lower_leave(l, l->world->insn);
 	emit_jump_aim(behind, l->e.at);
 	lower_forget(l);
-	l->vectors = false;
+	l->vectors = l->x87 = false;
 	return true;
 }
 
@@ -410,7 +484,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->access.size = 0;
 	l->known = INSN_NO_REGISTER;
 	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
-	l->ended = l->vectors = false;
+	l->ended = l->vectors = l->x87 = false;
 	l->shadow = l->user_memory = false;
 	l->want_count = 0;
 	l->run_count = 0;

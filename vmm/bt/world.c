@@ -58,7 +58,7 @@ int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 
-	w->vectors_away = 1;
+	w->vectors_away = w->x87_away = 1;
 	w->host_mxcsr = 0x1f80;
 	w->page_mask = ~4095ull;
 	w->jump_mask = JUMP_ENTRIES - 1;
@@ -484,12 +484,15 @@ static bool vectors_usable(const struct engine_vcpu *cpu)
 static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 {
 	struct world *w = &cpu->world;
-	/* In the middle of a block it has them already. */
-	bool vectors = w->vectors_live && code == w->resume;
+	/* In the middle of a block; behind an instruction of the interpreter's it asks again. */
+	bool middle = code == w->resume && w->exit_reason == WORLD_FILL;
 	void (*run)(void);
 
-	w->vectors_live = 0;
+	w->vectors_back = w->vectors_live && middle;
+	w->x87_back = w->x87_live && middle;
+	w->vectors_live = w->x87_live = 0;
 	w->vectors_unusable = !vectors_usable(cpu);
+	w->x87_unusable = cpu->cr0 & (CR0_EM | CR0_TS);
 	w->exit_link = NULL;
 	w->branch_rip = 0;
 	w->target = code;
@@ -497,8 +500,7 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 	w->fast[1] = w->tlb[cpu->tlb_mode][1];
 	w->jumps = w->jump[cpu->cpl == 3].entry;
 	w->host_flags = (cpu->rflags & FLAGS_CARRIED) | RFLAGS_IF | RFLAGS_ONE;
-	memcpy(&run, vectors ? &cpu->vm->world_code.enter_vectors : &cpu->vm->world_code.enter,
-	       sizeof(run));
+	memcpy(&run, &cpu->vm->world_code.enter, sizeof(run));
 	run();
 	cpu->rflags = (cpu->rflags & ~FLAGS_CARRIED) | (w->host_flags & FLAGS_CARRIED);
 	cpu->rip = w->exit_rip;

@@ -66,6 +66,8 @@ struct world {
 	uint64_t scratch;      /* the target of a call whose push may fault */
 	/* Vector registers: in memory, not in the host's; may not be used; were, on the way out. */
 	uint64_t vectors_away, vectors_unusable, vectors_live;
+	uint64_t x87_away, x87_unusable, x87_live; /* likewise */
+	uint64_t vectors_back, x87_back;           /* the code that is entered has them already */
 	uint32_t host_mxcsr;
 	uint64_t page_mask, jump_mask;                 /* what PEXT takes out of an address */
 	uint64_t not_if, not_ac, carried, not_carried; /* likewise, of RFLAGS */
@@ -82,8 +84,8 @@ struct world {
 		bool private; /* one is not of a global page */
 		uint16_t log[JUMP_ENTRIES];
 		uint64_t page[1024]; /* a bit a page that one is of, by its number's low bits */
-	} jump[2];        /* the supervisor's, the user's */
-	uint64_t cleared; /* how often translations went */
+	} jump[2];                   /* the supervisor's, the user's */
+	uint64_t cleared;            /* how often translations went */
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
 	uint64_t emptied;     /* of the code cache, when `jumps` was last empty */
