@@ -255,8 +255,9 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 {
 	struct engine_vm *vm = cpu->vm;
 
-	code_cache_claim(vm->code, gpa);
 	atomic_store(&cpu->in_guest, false);
+	pthread_mutex_lock(&vm->code->claim_lock);
+	code_cache_claim(vm->code, gpa);
 	for (unsigned i = 0; i < vm->config.vcpus; i++) {
 		struct engine_vcpu *other = vm->vcpu[i];
 
@@ -269,6 +270,8 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 		while (atomic_load(&other->in_guest) && atomic_load(&other->flush_pending))
 			sched_yield();
 	}
+	code_cache_settle(vm->code, gpa);
+	pthread_mutex_unlock(&vm->code->claim_lock);
 	guest_begin(cpu);
 }
 
@@ -304,14 +307,14 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	w->exit_reason = WORLD_INTERPRET;
 	if (!page)
 		return NULL;
-	if (!code_cache_is_code(c, gpa)) {
+	if (!code_cache_is_settled(c, gpa)) {
 		code_protect(cpu, gpa);
 		page = linear_fetch(cpu, cpu->rip, &gpa);
 	}
 	pthread_mutex_lock(&c->lock);
 	b = code_cache_find(c, gpa, cpu->rip);
 	/* Written to again already: later. */
-	if (!b && code_cache_is_code(c, gpa)) {
+	if (!b && code_cache_is_settled(c, gpa)) {
 		b = translate_block(c, &cpu->vm->world_code, page, gpa, cpu->rip);
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
