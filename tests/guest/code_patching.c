@@ -131,6 +131,42 @@ static void neighbours(unsigned number)
 }
 
 /*
+ * One that the others run all the time is written twice, with nothing in between but time: what
+ * they see then is the second, even if some came by meanwhile.
+ */
+void write_twice(uint8_t *operand, uint32_t first, uint32_t second);
+__asm__(".balign 4096\nwrite_twice: mov %edx, %r8d\n mov %esi, (%rdi)\n mov $-1, %rcx\n"
+	"xor %edx, %edx\n mov $1, %eax\n .rept 1200\n div %rcx\n .endr\n"
+	"mov %r8d, (%rdi)\n ret\n .balign 4096");
+
+static void write_twice_or_run(unsigned number)
+{
+	uint8_t *at = code[2];
+
+	if (number == 0) {
+		for (uint32_t i = 1; i <= 2 * rounds; i++) {
+			write_twice(at + 1, 2 * i - 1, 2 * i);
+			synced = 0;
+			version = i;
+			await("all to have run it", &synced, cpus - 1);
+		}
+		over = 1;
+		return;
+	}
+	for (uint32_t seen = 0; !over;) {
+		uint32_t now = version, got;
+
+		serialize();
+		got = call(at);
+		if (got < 2 * now)
+			add(&wrong, 1);
+		if (now != seen)
+			add(&synced, 1);
+		seen = now;
+	}
+}
+
+/*
  * Generated code of each processor adds to counters of all: they lie beside the code, so that each
  * add is a write to a page of code that another one runs.
  */
@@ -232,6 +268,10 @@ void guest_main(void)
 	for (unsigned i = 0; i < 8; i++)
 		store_8(code[1] + 0x100 + 64 * i, returns(1000 + i));
 	together(patch_call);
+	CHECK(wrong, 0);
+	version = over = 0;
+	store_8(code[2], returns(0));
+	together(write_twice_or_run);
 	CHECK(wrong, 0);
 	together(neighbours);
 	CHECK(wrong, 0);

@@ -14,6 +14,16 @@ struct {
 	uint64_t base;
 } __attribute__((packed)) idt_pointer = {sizeof(idt) - 1, (uint64_t)idt};
 
+/* Compilers call it for structs. */
+void *memcpy(void *to, const void *from, uint64_t size);
+void *memcpy(void *to, const void *from, uint64_t size)
+{
+	void *at = to;
+
+	__asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
+	return to;
+}
+
 void guest_print(const char *text)
 {
 	for (; *text; text++)

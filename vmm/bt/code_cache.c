@@ -51,6 +51,7 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	if (!c)
 		return -ENOMEM;
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->claim_lock, NULL);
 	c->size = CACHE_SIZE;
 	c->block_max = BLOCKS_MAX;
 	c->page_count = (last->base + last->size) / MEMORY_PAGE_SIZE;
@@ -63,8 +64,9 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	c->pages = calloc(c->page_count, sizeof(struct block *));
 	c->heat = calloc(c->page_count, sizeof(*c->heat));
 	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
+	c->is_settled = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
 	if (ret == 0 && (!c->blocks || !c->points || !c->links || !c->insns || !c->hash ||
-			 !c->pages || !c->heat || !c->is_code))
+			 !c->pages || !c->heat || !c->is_code || !c->is_settled))
 		ret = -ENOMEM;
 	if (ret) {
 		code_cache_destroy(c);
@@ -90,7 +92,9 @@ void code_cache_destroy(struct code_cache *c)
 	free(c->pages);
 	free(c->heat);
 	free(c->is_code);
+	free(c->is_settled);
 	pthread_mutex_destroy(&c->lock);
+	pthread_mutex_destroy(&c->claim_lock);
 	free(c);
 }
 
@@ -104,20 +108,51 @@ uint8_t *code_cache_written(const struct code_cache *c, const uint8_t *at)
 	return c->write + (at - c->execute);
 }
 
-bool code_cache_is_code(const struct code_cache *c, uint64_t gpa)
+static bool bit_get(const struct code_cache *c, _Atomic uint64_t *bits, uint64_t gpa)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 
 	return page < c->page_count &&
-	       atomic_load_explicit(&c->is_code[page / 64], memory_order_acquire) >> page % 64 & 1;
+	       atomic_load_explicit(&bits[page / 64], memory_order_acquire) >> page % 64 & 1;
 }
 
-void code_cache_claim(struct code_cache *c, uint64_t gpa)
+static void bit_set(const struct code_cache *c, _Atomic uint64_t *bits, uint64_t gpa)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 
 	if (page < c->page_count)
-		atomic_fetch_or(&c->is_code[page / 64], 1ull << page % 64);
+		atomic_fetch_or(&bits[page / 64], 1ull << page % 64);
+}
+
+bool code_cache_is_code(const struct code_cache *c, uint64_t gpa)
+{
+	return bit_get(c, c->is_code, gpa);
+}
+
+bool code_cache_is_settled(const struct code_cache *c, uint64_t gpa)
+{
+	return bit_get(c, c->is_settled, gpa);
+}
+
+void code_cache_claim(struct code_cache *c, uint64_t gpa)
+{
+	bit_set(c, c->is_code, gpa);
+}
+
+void code_cache_settle(struct code_cache *c, uint64_t gpa)
+{
+	pthread_mutex_lock(&c->lock);
+	if (code_cache_is_code(c, gpa))
+		bit_set(c, c->is_settled, gpa);
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* Settled no more first: whoever finds it so finds it to be code as well. */
+static void page_forget(struct code_cache *c, uint64_t page)
+{
+	c->pages[page] = NULL;
+	atomic_fetch_and(&c->is_settled[page / 64], ~(1ull << page % 64));
+	atomic_fetch_and(&c->is_code[page / 64], ~(1ull << page % 64));
 }
 
 static struct block **bucket(struct code_cache *c, uint64_t gpa, uint64_t rip)
@@ -236,17 +271,13 @@ void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
 		return;
 	code_cache_drop(c, gpa);
 	c->heat[page] = (struct page_heat){0};
-	atomic_fetch_and(&c->is_code[page / 64], ~(1ull << page % 64));
+	page_forget(c, page);
 }
 
 void code_cache_empty(struct code_cache *c)
 {
-	for (unsigned i = 0; i < c->block_count; i++) {
-		uint64_t page = c->blocks[i].gpa / MEMORY_PAGE_SIZE;
-
-		c->pages[page] = NULL;
-		atomic_fetch_and(&c->is_code[page / 64], ~(1ull << page % 64));
-	}
+	for (unsigned i = 0; i < c->block_count; i++)
+		page_forget(c, c->blocks[i].gpa / MEMORY_PAGE_SIZE);
 	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
 	c->block_count = 0;
 	c->link_count = 0;

@@ -70,9 +70,11 @@ struct code_cache {
 	struct block_link *links;
 	unsigned link_count;
 	struct block **hash;
-	struct block **pages;      /* by guest page: those that begin there */
-	struct page_heat *heat;    /* likewise */
-	_Atomic uint64_t *is_code; /* a bit a guest page: it has blocks, or is about to */
+	struct block **pages;         /* by guest page: those that begin there */
+	struct page_heat *heat;       /* likewise */
+	_Atomic uint64_t *is_code;    /* a bit a guest page: it has blocks, or is about to */
+	_Atomic uint64_t *is_settled; /* and nobody writes there any more without telling */
+	pthread_mutex_t claim_lock;   /* of whoever claims a page until it is settled; the outer */
 	uint64_t page_count;
 	struct fault_point *points; /* in the order of their addresses */
 	_Atomic unsigned point_count;
@@ -114,9 +116,14 @@ bool code_cache_is_hot(const struct code_cache *c, uint64_t gpa);
  */
 bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good);
 
-/* Without the lock: a guest page is one of code, if it has blocks or not. */
+/*
+ * Without the lock: a guest page is one of code, if it has blocks or not. Behind a claim all are
+ * made to tell before they write there; then it is settled, if nobody wrote meanwhile.
+ */
 void code_cache_claim(struct code_cache *c, uint64_t gpa);
+void code_cache_settle(struct code_cache *c, uint64_t gpa);
 bool code_cache_is_code(const struct code_cache *c, uint64_t gpa);
+bool code_cache_is_settled(const struct code_cache *c, uint64_t gpa);
 /* Is the host's address one of code? Then *point is what is there; NULL: it cannot fault. */
 bool code_cache_has(const struct code_cache *c, const uint8_t *at,
 		    const struct fault_point **point);

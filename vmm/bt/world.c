@@ -341,9 +341,10 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 {
 	struct engine_vm *vm = cpu->vm;
 
+	atomic_store(&cpu->in_guest, false);
+	pthread_mutex_lock(&vm->code->claim_lock);
 	code_cache_claim(vm->code, gpa);
 	windows_protect(vm->windows, gpa);
-	atomic_store(&cpu->in_guest, false);
 	for (unsigned i = 0; i < vm->config.vcpus; i++) {
 		struct engine_vcpu *other = vm->vcpu[i];
 
@@ -356,6 +357,8 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 		while (atomic_load(&other->in_guest) && atomic_load(&other->flush_pending))
 			sched_yield();
 	}
+	code_cache_settle(vm->code, gpa);
+	pthread_mutex_unlock(&vm->code->claim_lock);
 	guest_begin(cpu);
 }
 
@@ -390,7 +393,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	page = is_canonical(cpu->rip) ? linear_fetch(cpu, cpu->rip, &gpa) : NULL;
 	if (!page)
 		return NULL;
-	if (!code_cache_is_code(c, gpa)) {
+	if (!code_cache_is_settled(c, gpa)) {
 		code_protect(cpu, gpa);
 		page = linear_fetch(cpu, cpu->rip, &gpa);
 	}
@@ -400,7 +403,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 		code_changed(cpu->vm);
 	b = code_cache_find(c, gpa, cpu->rip, wanted.user);
 	/* Written to again already: later. */
-	if (!b && code_cache_is_code(c, gpa)) {
+	if (!b && code_cache_is_settled(c, gpa)) {
 		b = translate_block(c, &cpu->vm->world_code, page, &wanted,
 				    cpu->vm->windows && code_cache_is_hot(c, gpa));
 		if (!b)
