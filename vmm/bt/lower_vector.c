@@ -146,7 +146,7 @@ bool lower_x87(struct lowering *l)
 		l->e.full = true;
 	if (insn->code == 0xdf && insn->modrm == 0xe0) /* FNSTSW AX */
 		lower_forget(l);
-	if (!native_is_control(insn))
+	else if (!native_is_control(insn))
 		note(l, memory);
 	return true;
 }

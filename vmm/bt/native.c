@@ -38,7 +38,6 @@ enum { HOST_G = 8, HOST_E = 9, HOST_B = 10 };
 #define MXCSR_HOST 0x1f80u
 
 #define X87_MASKS   0x3fu /* of the control word: all exceptions masked */
-#define X87_SUMMARY 0x80u /* of the status word: an exception is pending */
 
 /* Offsets in the image of x87. */
 #define X87_REGISTERS 32

@@ -15,6 +15,7 @@
 
 #include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
+#include "vmm/bt/native.h"
 #include "vmm/bt/system.h"
 #include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
@@ -570,15 +571,17 @@ static const uint8_t *instruction(struct engine_vcpu *cpu)
 }
 
 /*
- * A fill that faults may be of a vector that should be aligned, which is another fault and comes
- * first: the interpreter knows.
+ * A fill that faults may be of a vector that should be aligned, or of x87 with an exception of its
+ * own that waits. Those are other faults, and come first: the interpreter knows.
  */
 static bool leaves_fault(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 	unsigned size = w->fill_what & (FILL_WRITE - 1);
+	bool unaligned = size >= 16 && w->fill_address & (size - 1);
+	bool waits = cpu->vector.x87[X87_AT_STATUS] & X87_SUMMARY;
 
-	if (w->exit_reason != WORLD_FILL || size < 16 || (w->fill_address & (size - 1)) == 0)
+	if (w->exit_reason != WORLD_FILL || (!unaligned && !waits))
 		return false;
 	w->exit_reason = WORLD_INTERPRET;
 	return true;
