@@ -18,11 +18,11 @@
 #define INSNS_MAX  (1u << 17)
 #define LINKS_MAX  (1u << 19)
 
-#define HEAT_HOT      3u   /* times seen */
-#define HEAT_BANNED   200u /* likewise */
-#define CREDIT_FIRST  4096u
-#define CREDIT_MORE   16u
-#define FAULT_IN_VAIN 16u /* counts as so many */
+#define HEAT_HOT     3u   /* times seen */
+#define HEAT_BANNED  200u /* likewise */
+#define CREDIT_FIRST 4096u
+#define CREDIT_MORE  16u
+#define VAIN_MAX     3u /* of a block */
 
 static int memory_map(struct code_cache *c)
 {
@@ -287,11 +287,17 @@ void code_cache_empty(struct code_cache *c)
 	c->emptied++;
 }
 
-bool code_cache_is_hot(const struct code_cache *c, uint64_t gpa)
+static uint64_t *astray_slot(struct code_cache *c, uint64_t rip)
+{
+	return &c->astray[(rip ^ rip >> 10 ^ rip >> 20) % ASTRAY_MAX];
+}
+
+bool code_cache_is_hot(struct code_cache *c, uint64_t gpa, uint64_t rip)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 
-	return page < c->page_count && c->heat[page].seen >= HEAT_HOT;
+	return page < c->page_count && c->heat[page].seen >= HEAT_HOT &&
+	       *astray_slot(c, rip) != rip;
 }
 
 bool code_cache_heat(struct code_cache *c, uint64_t gpa)
@@ -317,7 +323,7 @@ bool code_cache_heat(struct code_cache *c, uint64_t gpa)
 }
 
 /* The block whose code is there: they lie in the order in which they were made. */
-static const struct block *block_at(const struct code_cache *c, const uint8_t *at)
+static struct block *block_at(const struct code_cache *c, const uint8_t *at)
 {
 	unsigned low = 0, high = c->block_count;
 
@@ -334,21 +340,25 @@ static const struct block *block_at(const struct code_cache *c, const uint8_t *a
 
 bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 {
-	const struct block *b;
 	struct page_heat *h;
-	unsigned price = good ? 1 : FAULT_IN_VAIN;
+	struct block *b;
 	bool cold = false;
 
 	pthread_mutex_lock(&c->lock);
 	b = block_at(c, at);
 	h = &c->heat[b->gpa / MEMORY_PAGE_SIZE];
-	if (h->credit >= price) {
-		h->credit = (uint16_t)(h->credit - price);
+	if (!good) {
+		cold = ++b->vain == VAIN_MAX;
+		if (cold)
+			*astray_slot(c, b->rip) = b->rip;
+	} else if (h->credit) {
+		h->credit--;
 	} else if (h->seen >= HEAT_HOT) {
 		*h = (struct page_heat){.banned = HEAT_BANNED};
-		code_cache_drop(c, b->gpa);
 		cold = true;
 	}
+	if (cold)
+		code_cache_drop(c, b->gpa);
 	pthread_mutex_unlock(&c->lock);
 	return cold;
 }

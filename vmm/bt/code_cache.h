@@ -31,12 +31,15 @@ struct block {
 	bool user;         /* it runs at CPL 3, else at CPL 0 */
 	uint8_t *code;     /* as executed */
 	unsigned length;   /* of the guest's code, in bytes */
+	uint8_t vain;      /* accesses that no window could be had for */
 	bool dead;         /* invalidated; its code stays until the cache is emptied */
 	struct block *hash_next, *page_next;
 	struct block_link *link; /* its jumps */
 	unsigned link_count;
 	struct block_link *incoming;
 };
+
+#define ASTRAY_MAX 1024u
 
 /* Where the host may fault on a guest's own account, and which of its instructions that is. */
 struct fault_point {
@@ -46,7 +49,11 @@ struct fault_point {
 	int32_t displacement;
 	uint8_t base, size; /* 0: not in one */
 	bool write;
+	uint8_t string; /* not 0: of a string instruction instead, with elements of `size` bytes */
 };
+
+/* Whose RSI and RDI are the host's (world.string_source, string_target). */
+enum fault_string { STRING_SOURCE = 1, STRING_TARGET = 2, STRING_WRITES = 4 };
 
 /*
  * How often code of a page was seen running: more than a few times, it is hot. Then it has a credit
@@ -76,7 +83,8 @@ struct code_cache {
 	_Atomic uint64_t *is_settled; /* and nobody writes there any more without telling */
 	pthread_mutex_t claim_lock;   /* of whoever claims a page until it is settled; the outer */
 	uint64_t page_count;
-	struct fault_point *points; /* in the order of their addresses */
+	uint64_t astray[ASTRAY_MAX]; /* blocks that go where no window is; by their address */
+	struct fault_point *points;  /* in the order of their addresses */
 	_Atomic unsigned point_count;
 	uint64_t translated, emptied; /* blocks ever made; how often the cache was full */
 	bool checked;                 /* blocks are for --bt check (lower.h) */
@@ -109,10 +117,10 @@ void code_cache_empty(struct code_cache *c);
 
 /* A page was seen running. True: it is hot from now on, and without blocks. */
 bool code_cache_heat(struct code_cache *c, uint64_t gpa);
-bool code_cache_is_hot(const struct code_cache *c, uint64_t gpa);
+bool code_cache_is_hot(struct code_cache *c, uint64_t gpa, uint64_t rip);
 /*
  * Without the lock: an access of code at `at` faulted, and could be helped or not. True: it has
- * done so too often, its page is not hot any more, and without blocks.
+ * done so too often; its block, or all of its page, is not hot any more, and the page has none.
  */
 bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good);
 

@@ -106,6 +106,13 @@ void emit_move(struct emit *e, unsigned to, unsigned from)
 	emit_byte(e, 0xc0 | (from & 7) << 3 | (to & 7));
 }
 
+void emit_not(struct emit *e, unsigned reg)
+{
+	emit_byte(e, 0x40 | REX_W | (reg & 8 ? REX_B : 0));
+	emit_byte(e, 0xf7);
+	emit_byte(e, 0xd0 | (reg & 7));
+}
+
 void emit_constant(struct emit *e, unsigned reg, uint64_t value)
 {
 	unsigned b = reg & 8 ? REX_B : 0;

@@ -47,6 +47,7 @@ void emit_number(struct emit *e, uint64_t value, unsigned bytes);
 void emit_load(struct emit *e, unsigned reg, struct emit_memory from, unsigned size);
 void emit_store(struct emit *e, struct emit_memory to, unsigned reg, unsigned size);
 void emit_move(struct emit *e, unsigned to, unsigned from);
+void emit_not(struct emit *e, unsigned reg);
 void emit_constant(struct emit *e, unsigned reg, uint64_t value);
 /* A 64-bit field; the value is sign-extended. */
 void emit_store_constant(struct emit *e, struct emit_memory to, int32_t value);

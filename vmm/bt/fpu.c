@@ -16,8 +16,8 @@
 #include "vmm/bt/native.h"
 #include "vmm/bt/operand.h"
 
-#define X87_MASKS   0x3f /* of the control word: all exceptions masked */
-#define X87_OPCODE  0x7ff
+#define X87_MASKS  0x3f /* of the control word: all exceptions masked */
+#define X87_OPCODE 0x7ff
 
 /* Offsets in an FXSAVE image. */
 enum {

@@ -132,6 +132,8 @@ void lower_set(struct lowering *l, unsigned reg, unsigned from);
  * the result does not name it.
  */
 struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write);
+/* H becomes the distance to the window of what `base`, a register of the host's, points to. */
+void lower_window_find(struct lowering *l, unsigned base);
 /*
  * An access by the register and with the distance in H that the one before had, which was not by
  * the soft TLB.
@@ -158,6 +160,8 @@ bool lower_control(struct lowering *l);
 /* Instructions from the present one on that are a run, with what it ends in: so many, or 0. */
 unsigned lower_run(struct lowering *l);
 void lower_cold_runs(struct lowering *l);
+/* lower_string.c: likewise. */
+bool lower_string(struct lowering *l);
 /* lower_system.c: likewise. */
 bool lower_system(struct lowering *l);
 /* Behind the instruction that STI shadows: interrupts may come; or it is the interpreter's. */

@@ -86,8 +86,7 @@ static void add_fill(struct lowering *l, const struct insn *insn, struct emit_me
 		.jump = jump, .retry = retry, .rip = l->rip, .insn = insn, .m = m, .what = what};
 }
 
-/* H becomes the distance to the window of what `base` points to. C is used. */
-static void window_find(struct lowering *l, unsigned base)
+void lower_window_find(struct lowering *l, unsigned base)
 {
 	unsigned who = l->user ? WINDOW_USER : WINDOW_SUPERVISOR;
 	struct emit_memory entry =
@@ -184,7 +183,7 @@ static struct emit_memory window_access(struct lowering *l, unsigned base, int32
 	struct emit_memory at = emit_at(base, displacement);
 
 	if (l->known != base)
-		window_find(l, base);
+		lower_window_find(l, base);
 	if (l->known != base && base != GLUE_T)
 		l->moved = 0;
 	l->known = (uint8_t)(base == GLUE_T ? INSN_NO_REGISTER : base);

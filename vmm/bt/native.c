@@ -37,7 +37,7 @@ enum { HOST_G = 8, HOST_E = 9, HOST_B = 10 };
 
 #define MXCSR_HOST 0x1f80u
 
-#define X87_MASKS   0x3fu /* of the control word: all exceptions masked */
+#define X87_MASKS 0x3fu /* of the control word: all exceptions masked */
 
 /* Offsets in the image of x87. */
 #define X87_REGISTERS 32

@@ -295,7 +295,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 static bool lower(struct lowering *l)
 {
 	return lower_control(l) || lower_integer(l) || lower_vector(l) || lower_x87(l) ||
-	       lower_system(l);
+	       lower_string(l) || lower_system(l);
 }
 
 /* Out of line: where a jump goes until it is linked. */

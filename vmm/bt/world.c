@@ -132,6 +132,39 @@ static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 	return true;
 }
 
+/* A pointer of a string instruction's that is off by *distance: as window_fault. */
+static bool string_fill(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *pointer,
+			uint64_t *distance, bool write)
+{
+	uint64_t linear = (uint64_t)*pointer - *distance, now;
+
+	if (!windows_fill(cpu, linear, point->size, write, &now))
+		return false;
+	*distance = now;
+	*pointer = (greg_t)(linear + now);
+	return true;
+}
+
+static bool string_fault(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *g)
+{
+	struct world *w = &cpu->world;
+	bool good = false;
+
+	if (point->string & STRING_SOURCE)
+		good |= string_fill(cpu, point, &g[REG_RSI], &w->string_source, false);
+	good |= string_fill(cpu, point, &g[REG_RDI], &w->string_target,
+			    point->string & STRING_WRITES);
+	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
+		code_changed(cpu->vm);
+	if (good && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->attention))
+		return true;
+	if (point->string & STRING_SOURCE)
+		g[REG_RSI] -= (greg_t)w->string_source;
+	g[REG_RDI] -= (greg_t)w->string_target;
+	g[REG_R10] = g[REG_RCX];
+	return false;
+}
+
 bool world_fault(int signal, void *context)
 {
 	const struct fault_point *point;
@@ -145,7 +178,8 @@ bool world_fault(int signal, void *context)
 		signal_stack_arm(in_world);
 		return false;
 	}
-	if (memory && point->size && window_fault(in_world, point, g))
+	if (point->string ? string_fault(in_world, point, g)
+			  : memory && point->size && window_fault(in_world, point, g))
 		return true;
 	in_world->world.exit_rip = point->rip;
 	g[REG_RIP] = (greg_t)in_world->vm->world_code.fault;
@@ -406,7 +440,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	/* Written to again already: later. */
 	if (!b && code_cache_is_settled(c, gpa)) {
 		b = translate_block(c, &cpu->vm->world_code, page, &wanted,
-				    cpu->vm->windows && code_cache_is_hot(c, gpa));
+				    cpu->vm->windows && code_cache_is_hot(c, gpa, cpu->rip));
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
 	}

@@ -61,9 +61,10 @@ struct world {
 	struct block_link *exit_link; /* of WORLD_LOOKUP: the jump that may be linked, or NULL */
 	const struct insn *exit_insn;
 	uint64_t fill_address;
-	uint64_t fill_what;    /* size, and FILL_WRITE */
-	const uint8_t *resume; /* of WORLD_FILL and WORLD_INSN */
-	uint64_t scratch;      /* the target of a call whose push may fault */
+	uint64_t fill_what;                    /* size, and FILL_WRITE */
+	const uint8_t *resume;                 /* of WORLD_FILL and WORLD_INSN */
+	uint64_t string_source, string_target; /* what RSI and RDI are off by (lower_string.c) */
+	uint64_t scratch;                      /* the target of a call whose push may fault */
 	/* Vector registers: in memory, not in the host's; may not be used; were, on the way out. */
 	uint64_t vectors_away, vectors_unusable, vectors_live;
 	uint64_t x87_away, x87_unusable, x87_live; /* likewise */
