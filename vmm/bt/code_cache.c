@@ -162,18 +162,19 @@ static struct block **bucket(struct code_cache *c, uint64_t gpa, uint64_t rip)
 	return &c->hash[key >> 48 & (HASH_SIZE - 1)];
 }
 
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, bool user)
+struct block *code_cache_find(struct code_cache *c, const struct block *like)
 {
-	struct block *b = *bucket(c, gpa, rip);
+	struct block *b = *bucket(c, like->gpa, like->rip);
 
-	while (b && (b->gpa != gpa || b->rip != rip || b->user != user))
+	while (b && (b->gpa != like->gpa || b->rip != like->rip || b->user != like->user ||
+		     b->second != like->second))
 		b = b->hash_next;
 	return b;
 }
 
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
 {
-	if (c->used + bytes > c->size || c->block_count == c->block_max)
+	if (c->used + bytes > c->size || c->block_count + 2 > c->block_max)
 		return NULL;
 	return c->write + c->used;
 }
@@ -197,7 +198,7 @@ struct block *code_cache_add(struct code_cache *c, const struct block *block, ui
 	uint64_t page = block->gpa / MEMORY_PAGE_SIZE;
 	struct block **in = bucket(c, block->gpa, block->rip), *b;
 
-	if (c->block_count == c->block_max || page >= c->page_count)
+	if (c->block_count + 2 > c->block_max || page >= c->page_count)
 		return NULL;
 	c->link_count += block->link_count;
 	b = &c->blocks[c->block_count++];
@@ -207,6 +208,16 @@ struct block *code_cache_add(struct code_cache *c, const struct block *block, ui
 	b->page_next = c->pages[page];
 	*in = b;
 	c->pages[page] = b;
+	if (block->second) {
+		struct block *in_second = &c->blocks[c->block_count++];
+
+		page = block->second / MEMORY_PAGE_SIZE;
+		*in_second = (struct block){.gpa = block->second,
+					    .code = b->code,
+					    .of = b,
+					    .page_next = c->pages[page]};
+		c->pages[page] = in_second;
+	}
 	c->used = (size_t)(end - c->write + 15) & ~(size_t)15;
 	c->translated++;
 	return b;
@@ -222,7 +233,7 @@ static void jump_set(const struct block_link *link, const uint8_t *target)
 
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to)
 {
-	if (link->to || to->dead)
+	if (link->to || to->dead || to->second)
 		return;
 	link->to = to;
 	link->next = to->incoming;
@@ -255,7 +266,11 @@ void code_cache_drop(struct code_cache *c, uint64_t gpa)
 
 	if (page >= c->page_count)
 		return;
-	for (struct block *b = c->pages[page]; b; b = b->page_next) {
+	for (struct block *in_page = c->pages[page]; in_page; in_page = in_page->page_next) {
+		struct block *b = in_page->of ? in_page->of : in_page;
+
+		if (b->dead)
+			continue;
 		unlink_incoming(b);
 		hash_remove(c, b);
 		b->dead = true;
@@ -335,7 +350,7 @@ static struct block *block_at(const struct code_cache *c, const uint8_t *at)
 		else
 			high = middle;
 	}
-	return &c->blocks[low];
+	return c->blocks[low].of ? c->blocks[low].of : &c->blocks[low];
 }
 
 bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)

@@ -28,12 +28,14 @@ struct block_link {
 
 struct block {
 	uint64_t gpa, rip; /* of its first byte */
+	uint64_t second;   /* the page that its one instruction goes on in, or 0 */
 	bool user;         /* it runs at CPL 3, else at CPL 0 */
 	uint8_t *code;     /* as executed */
 	unsigned length;   /* of the guest's code, in bytes */
 	uint8_t vain;      /* accesses that no window could be had for */
 	bool dead;         /* invalidated; its code stays until the cache is emptied */
 	struct block *hash_next, *page_next;
+	struct block *of;        /* this is not one, but stands for that one in its second page */
 	struct block_link *link; /* its jumps */
 	unsigned link_count;
 	struct block_link *incoming;
@@ -93,8 +95,10 @@ struct code_cache {
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);
 void code_cache_destroy(struct code_cache *c);
 
-/* A block by its place, or NULL. The lock is held in all that follow. */
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, bool user);
+/* The block with gpa, rip, user and second of another, or NULL. The lock is held in all that
+ * follow.
+ */
+struct block *code_cache_find(struct code_cache *c, const struct block *like);
 /* Room for code, as written; NULL: the cache is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
 /* An instruction that stays as long as the cache is not emptied; NULL: there are too many. */
@@ -105,6 +109,7 @@ struct block_link *code_cache_links(struct code_cache *c, unsigned count);
  * NULL: full. The page is one of code from now on. */
 struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
 			     const uint8_t *end);
+/* Not if `to` is in two pages: that is known only as long as jump tables know it. */
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to);
 /* One behind all that there are. False: there is no room. */
 bool code_cache_add_point(struct code_cache *c, const struct fault_point *point);

@@ -85,6 +85,7 @@ struct lowering {
 	unsigned count;            /* of insns */
 	unsigned at;               /* the present one */
 	bool user;                 /* see struct block */
+	bool single;               /* one instruction, in two pages */
 	bool is_long;              /* the line goes on behind a jump that is not taken */
 	bool shadow;               /* the instruction before was STI */
 	bool user_memory;          /* behind STAC: accesses are by the soft TLB for a while */
@@ -226,6 +227,8 @@ void lower_cold_jumps(struct lowering *l);
  */
 void lower_goto(struct lowering *l, uint64_t rip);
 void lower_goto_t(struct lowering *l, int32_t undo);
+/* To what may lie in two pages, and is not linked. */
+void lower_goto_across(struct lowering *l, uint64_t rip);
 /* Leave by one of world_code's. */
 void lower_leave(struct lowering *l, const uint8_t *to);
 

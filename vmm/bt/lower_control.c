@@ -83,6 +83,12 @@ static void goto_known(struct lowering *l, uint64_t rip)
 	emit_jump_memory(e, emit_at(GLUE_H, at + (int32_t)offsetof(struct jump_entry, code)));
 }
 
+void lower_goto_across(struct lowering *l, uint64_t rip)
+{
+	emit_constant(&l->e, GLUE_T, rip);
+	goto_known(l, rip);
+}
+
 /* A jump that can be linked, to a place out of line that looks the target up until then. */
 static void add_link(struct lowering *l, uint8_t *jump, uint64_t rip)
 {

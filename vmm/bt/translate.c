@@ -382,7 +382,7 @@ static void line_find(struct lowering *l, const uint8_t *at)
 		l->target[l->count++] = false;
 		at += insn->length;
 		target_note(l, insn, rip + insn->length);
-		ended = is_end(l, insn);
+		ended = is_end(l, insn) || l->single;
 	}
 }
 
@@ -447,8 +447,11 @@ static unsigned lower_block(struct lowering *l, const uint8_t *first)
 		end = l->rips[l->at - 1] + l->insns[l->at - 1].length;
 	}
 	if (!l->ended && l->count && l->at == l->count &&
-	    (l->count == BLOCK_INSNS || end % 4096 == 0)) {
+	    (l->count == BLOCK_INSNS || l->single || end % 4096 == 0)) {
 		lower_goto(l, end);
+	} else if (!l->ended && l->count && l->at == l->count &&
+		   end % 4096 > 4096 - INSN_LENGTH_MAX) {
+		lower_goto_across(l, end);
 	} else if (!l->ended) {
 		if (l->shadow)
 			lower_shadow_keep(l);
@@ -459,19 +462,22 @@ static unsigned lower_block(struct lowering *l, const uint8_t *first)
 }
 
 struct block *translate_block(struct code_cache *c, const struct world_code *world,
-			      const uint8_t *page, const struct block *wanted, bool windowed)
+			      const uint8_t *page, const uint8_t *second,
+			      const struct block *wanted, bool windowed)
 {
 	static _Thread_local struct lowering lowering;
 	struct lowering *l = &lowering;
 	uint8_t *room = code_cache_room(c, BLOCK_ROOM);
 	unsigned offset = wanted->rip & 4095;
 	struct block block = *wanted;
-	uint8_t bytes[4096];
+	uint8_t bytes[4096 + INSN_LENGTH_MAX];
 
 	if (!room)
 		return NULL;
 	/* The guest may write meanwhile: it is one and the same that is decoded and copied. */
-	memcpy(bytes + offset, page + offset, sizeof(bytes) - offset);
+	memcpy(bytes + offset, page + offset, 4096 - offset);
+	if (second)
+		memcpy(bytes + 4096, second, INSN_LENGTH_MAX);
 	l->e = (struct emit){.at = room, .end = room + BLOCK_ROOM};
 	l->cache = c;
 	l->world = world;
@@ -488,7 +494,8 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->shadow = l->user_memory = false;
 	l->want_count = 0;
 	l->run_count = 0;
-	l->end = bytes + sizeof(bytes);
+	l->end = bytes + 4096 + (second ? INSN_LENGTH_MAX : 0);
+	l->single = second;
 	block.length = lower_block(l, bytes + offset);
 	lower_cold_jumps(l);
 	lower_cold_runs(l);

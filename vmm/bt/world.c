@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "vmm/bt/check.h"
+#include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/native.h"
 #include "vmm/bt/system.h"
@@ -286,6 +287,9 @@ static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
 
 	if (!table_has(t, linear, size))
 		return;
+	/* What begins ahead of it may be in it. */
+	linear -= INSN_LENGTH_MAX - 1;
+	size += INSN_LENGTH_MAX - 1;
 	for (unsigned i = 0; i < t->count; i++) {
 		struct jump_entry *j = &t->entry[t->log[i]];
 
@@ -303,7 +307,8 @@ static void jumps_empty(struct world *w)
 	table_empty(&w->jump[1]);
 }
 
-static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
+/* `across`: it is in the next page, too. */
+static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code, bool across)
 {
 	struct jump_table *t = &cpu->world.jump[cpu->cpl == 3];
 	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
@@ -314,8 +319,10 @@ static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
 	if (j->tag == no_jump(index))
 		t->log[t->count++] = (uint16_t)index;
 	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
-	t->page[page / 64 % 1024] |= 1ull << page % 64;
-	t->private |= !linear_page(cpu, cpu->rip, TLB_FETCH, &global) || !global;
+	for (uint64_t i = page; i <= page + across; i++) {
+		t->page[i / 64 % 1024] |= 1ull << i % 64;
+		t->private |= !linear_page(cpu, i << 12, TLB_FETCH, &global) || !global;
+	}
 }
 
 void world_flush(struct engine_vcpu *cpu, bool global)
@@ -415,31 +422,59 @@ void world_memory_writing(void *arg, uint64_t gpa, uint64_t length)
 /* Blocks. */
 
 /* The block at RIP, translated if need be. NULL: exit_reason says why. */
+/* A page of code, which everybody tells of writes to. NULL: it is a device's, or none. */
+static const uint8_t *page_of_code(struct engine_vcpu *cpu, uint64_t rip, uint64_t *gpa)
+{
+	const uint8_t *page = is_canonical(rip) ? linear_fetch(cpu, rip, gpa) : NULL;
+
+	if (page && !code_cache_is_settled(cpu->vm->code, *gpa)) {
+		code_protect(cpu, *gpa);
+		page = linear_fetch(cpu, rip, gpa);
+	}
+	return page;
+}
+
+/* Does the instruction at RIP go on in the next page? */
+static bool is_across(const struct engine_vcpu *cpu, const uint8_t *page)
+{
+	unsigned offset = cpu->rip & 4095, left = 4096 - offset;
+	uint8_t bytes[INSN_LENGTH_MAX];
+	struct insn insn;
+
+	if (left >= INSN_LENGTH_MAX)
+		return false;
+	guest_copy(bytes, page + offset, left);
+	return decode(bytes, left, DECODE_64, &insn) == -EAGAIN;
+}
+
 static const uint8_t *block_code(struct engine_vcpu *cpu)
 {
 	struct code_cache *c = cpu->vm->code;
 	struct world *w = &cpu->world;
 	struct block *b, wanted = {.rip = cpu->rip, .user = cpu->cpl == 3};
-	const uint8_t *page;
+	const uint8_t *page, *second = NULL;
 	uint64_t gpa;
 
-	/* Code in a device's memory, or where nothing can be. */
+	/* The interpreter knows what comes of code in a device's memory, or where nothing can be.
+	 */
 	w->exit_reason = WORLD_INTERPRET;
-	page = is_canonical(cpu->rip) ? linear_fetch(cpu, cpu->rip, &gpa) : NULL;
+	page = page_of_code(cpu, cpu->rip, &gpa);
 	if (!page)
 		return NULL;
-	if (!code_cache_is_settled(c, gpa)) {
-		code_protect(cpu, gpa);
-		page = linear_fetch(cpu, cpu->rip, &gpa);
+	if (is_across(cpu, page)) {
+		second = page_of_code(cpu, (cpu->rip | 4095) + 1, &wanted.second);
+		if (!second || !wanted.second)
+			return NULL;
 	}
 	pthread_mutex_lock(&c->lock);
 	wanted.gpa = gpa;
 	if (atomic_exchange(&cpu->sampled, false) && code_cache_heat(c, gpa))
 		code_changed(cpu->vm);
-	b = code_cache_find(c, gpa, cpu->rip, wanted.user);
+	b = code_cache_find(c, &wanted);
 	/* Written to again already: later. */
-	if (!b && code_cache_is_settled(c, gpa)) {
-		b = translate_block(c, &cpu->vm->world_code, page, &wanted,
+	if (!b && code_cache_is_settled(c, gpa) &&
+	    (!second || code_cache_is_settled(c, wanted.second))) {
+		b = translate_block(c, &cpu->vm->world_code, page, second, &wanted,
 				    cpu->vm->windows && code_cache_is_hot(c, gpa, cpu->rip));
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
@@ -450,7 +485,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	if (!b)
 		return NULL;
 	if (!cpu->check)
-		jump_fill(cpu, b->code);
+		jump_fill(cpu, b->code, second);
 	return b->code;
 }
 
