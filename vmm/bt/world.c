@@ -301,10 +301,11 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	struct world *w = &cpu->world;
 	struct block *b;
 	uint64_t gpa;
-	const uint8_t *page = linear_fetch(cpu, cpu->rip, &gpa);
+	const uint8_t *page;
 
-	/* Code in a device's memory. */
+	/* No address, or code in a device's memory. */
 	w->exit_reason = WORLD_INTERPRET;
+	page = is_canonical(cpu->rip) ? linear_fetch(cpu, cpu->rip, &gpa) : NULL;
 	if (!page)
 		return NULL;
 	if (!code_cache_is_settled(c, gpa)) {
@@ -367,7 +368,7 @@ static bool fill(struct engine_vcpu *cpu)
 	unsigned size = w->fill_what & (FILL_WRITE - 1);
 	const uint8_t *host;
 
-	if ((w->fill_address & 4095) + size > 4096)
+	if ((w->fill_address & 4095) + size > 4096 || !is_canonical(w->fill_address))
 		return false;
 	host = linear_page(cpu, w->fill_address, write ? TLB_WRITE : TLB_READ, &global);
 	if (!host)
