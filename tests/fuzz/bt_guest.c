@@ -394,11 +394,11 @@ static void memory_make(struct guest_memory *memory)
 	}
 }
 
-struct bt_guest *bt_guest_create(void)
+struct bt_guest *bt_guest_create(bool check)
 {
 	struct bt_guest *g = calloc(1, sizeof(*g));
 	const struct engine_ops *ops = &bt_engine_ops;
-	struct vm_config config = {.vcpus = 1};
+	struct vm_config config = {.vcpus = 1, .translate = check, .check = check};
 	struct cpuid_table cpuid;
 	struct error err = {0};
 

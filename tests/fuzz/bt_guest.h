@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A small guest of engine bt for fuzz_interp: one vCPU with its chips, a device, and memory with
- * tables for each mode of the processor. Made once; an input starts it afresh.
+ * A small guest of engine bt for fuzz_interp and fuzz_translate: one vCPU with its chips, a device,
+ * and memory with tables for each mode of the processor. Made once; an input starts it afresh.
  */
 #ifndef TESTS_FUZZ_BT_GUEST_H
 #define TESTS_FUZZ_BT_GUEST_H
@@ -42,7 +42,8 @@ struct bt_guest {
 	uint8_t device[8];              /* what was written to it last */
 };
 
-struct bt_guest *bt_guest_create(void);
+/* `check`: translated, and held against the interpreter. */
+struct bt_guest *bt_guest_create(bool check);
 
 /*
  * Memory and chips as at the beginning. `state` is the vCPU's in `mode`, at level 3 if `user` and

@@ -378,7 +378,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t first;
 
 	if (!guest)
-		guest = bt_guest_create();
+		guest = bt_guest_create(false);
 	first = play(guest, in, 0xaa);
 	if (size > 2 && data[2] & 0x80)
 		check_stack(guest, in, first);

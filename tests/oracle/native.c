@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The interpreter against this CPU. Random unprivileged instructions, a few in a row, run natively
- * in this process (a trap sets all registers, another takes them) and in the interpreter;
- * registers, flags, memory and faults must be the same. Usage: native [--seed N] [--count N]
- * [--special N] [--vendor NAME]: with a vendor it is skipped (status 77) on other CPUs. What it
- * expects beyond the manuals was seen on AMD's.
+ * The interpreter against this CPU, and the translator against the interpreter. Random unprivileged
+ * instructions, a few in a row, run natively in this process (a trap sets all registers, another
+ * takes them) and in the interpreter; registers, flags, memory and faults must be the same. Then
+ * they are translated, and all must be the same again. Usage: native [--engine HOW] [--seed N]
+ * [--first N] [--count N] [--special N] [--vendor NAME]: HOW is interp (the CPU and the
+ * interpreter), translate (the interpreter and the translator) or all, the default. With a vendor
+ * it is skipped (status 77) on other CPUs. What it expects beyond the manuals was seen on AMD's.
  *
  * Memory is mapped at the same linear addresses on both sides: a page of code, two of data, one of
  * data that cannot be written, and nothing around them.
@@ -26,6 +28,7 @@
 #include "vmm/bt/handlers.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/native.h"
+#include "vmm/bt/translate.h"
 
 #define PAGE        4096ull
 #define CODE        0x10000000ull
@@ -36,8 +39,12 @@
 #define DATA_GPA    0x201000ull
 #define MEMORY      (16ull << 20)
 #define SEQUENCE    4u
+#define STACK_MOST  24u /* of pushes and pops; their bytes are fewer */
 #define REPORTS_MAX 60u
 #define RUNS_MAX    4u
+#define DATA_CASES                                                                                 \
+	256u /* without the CPU itself: how long the data are what the last case left              \
+	      */
 
 /* Flags that a user sees and that are compared: not TF, not RF, which the kernel plays with. */
 #define FLAGS_SEEN (RFLAGS_ARITHMETIC | RFLAGS_DF | RFLAGS_IF)
@@ -50,7 +57,7 @@ struct result {
 };
 
 struct sequence {
-	uint8_t bytes[SEQUENCE * INSN_LENGTH_MAX + 16];
+	uint8_t bytes[STACK_MOST * 8 + 2 * INSN_LENGTH_MAX];
 	unsigned length;
 	uint64_t gpr[CPU_GPRS], rflags;
 	struct vector_state vector;
@@ -64,9 +71,11 @@ static struct cpuid_table cpuid = {
 	.count = 1, .leaf = {{.function = 7, .reg = {[CPUID_EBX] = 1u << 10 | 1u << 20}}}};
 static struct engine_vcpu *cpu;
 static uint8_t *guest_code, *guest_data;
-static uint8_t data_before[DATA_PAGES * PAGE];
+static uint8_t data_before[DATA_PAGES * PAGE], code_before[PAGE];
 static uint64_t random_state;
 
+static uint64_t case_number, reports;
+static bool by_native = true, by_translator = true;
 static uint64_t special; /* of 16 instructions, how many more are of those that chance misses */
 
 static uint64_t random_next(void)
@@ -184,6 +193,15 @@ static void frame_load(uint8_t *area, struct vector_state *v)
 	}
 }
 
+_Noreturn static void die(const char *why)
+{
+	fprintf(stderr, "native: %s, in case %" PRIu64 ":", why, case_number);
+	for (unsigned i = 0; i < sizeof(running->bytes); i++)
+		fprintf(stderr, " %02x", guest_code[i]);
+	fprintf(stderr, "\n");
+	_exit(2);
+}
+
 /* What runs behind it was not made for #AC. */
 static void alignment_off(void)
 {
@@ -208,12 +226,12 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 		phase = RUNNING;
 		return;
 	}
+	if (phase == IDLE && world_fault(signal, uc))
+		return;
 	if ((signal == SIGFPE || signal == SIGILL) && phase == IDLE)
 		native_fault(uc);
-	if (phase != RUNNING) {
-		fprintf(stderr, "native: signal %d by itself\n", signal);
-		_exit(2);
-	}
+	if (phase != RUNNING)
+		die(signal == SIGSEGV ? "SIGSEGV by itself" : "a signal by itself");
 	for (unsigned i = 0; i < CPU_GPRS; i++)
 		native_result.gpr[i] = (uint64_t)g[greg_of[i]];
 	native_result.rip = (uint64_t)g[REG_RIP];
@@ -324,17 +342,19 @@ static void guest_setup(void)
 	tlb_flush(cpu, true);
 }
 
-static void guest_run(const struct sequence *s, struct result *out)
+static void guest_begin(const struct sequence *s)
 {
 	memcpy(cpu->gpr, s->gpr, sizeof(cpu->gpr));
 	cpu->vector = s->vector;
 	cpu->rip = CODE;
 	cpu->rflags = s->rflags;
 	cpu_mode_update(cpu);
-	/* A repetition may take many turns; a loop may not. */
-	if (interp_run(cpu, 100000)) {
-		out->vector = -1;
-	} else {
+}
+
+static void guest_end(bool alive, struct result *out)
+{
+	out->vector = -1;
+	if (!alive) {
 		out->vector = cpu->fault.vector;
 		out->error = cpu->fault.error == NO_ERROR_CODE ? 0 : cpu->fault.error;
 		out->address = cpu->fault.address;
@@ -343,6 +363,52 @@ static void guest_run(const struct sequence *s, struct result *out)
 	out->rip = cpu->rip;
 	out->rflags = cpu->rflags;
 	out->vector_state = cpu->vector;
+}
+
+static void interpreter_run(const struct sequence *s, struct result *out)
+{
+	guest_begin(s);
+	/* A repetition may take many turns; a loop may not. */
+	guest_end(interp_run(cpu, 100000), out);
+}
+
+/* The translator. */
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+	die("it does not come to its end");
+}
+
+static void translator_setup(void)
+{
+	vm.config.vcpus = 1;
+	vm.vcpu[0] = cpu;
+	pthread_rwlock_init(&vm.in_code, NULL);
+	if (code_cache_create(vm.config.memory, &vm.code) || world_create(cpu)) {
+		fprintf(stderr, "native: no memory for translated code\n");
+		exit(2);
+	}
+	translate_world(vm.code, &vm.world_code);
+	vm.config.memory->writing_arg = &vm;
+	vm.config.memory->writing = world_memory_writing;
+	signal(SIGALRM, on_alarm);
+}
+
+static void translator_run(const struct sequence *s, struct result *out)
+{
+	bool alive = true;
+
+	guest_begin(s);
+	alarm(20);
+	world_thread_begin(cpu);
+	while (alive) {
+		atomic_store(&cpu->attention, false); /* the code cache was full */
+		alive = world_run(cpu);
+	}
+	world_thread_end(cpu);
+	alarm(0);
+	guest_end(alive, out);
 }
 
 /* Sequences. */
@@ -618,6 +684,43 @@ static void random_bytes(uint8_t bytes[16])
 	}
 }
 
+/* Pushes and pops in a row, which the translator takes together, and what they end in. */
+static void random_stack(uint8_t bytes[16], bool pop)
+{
+	uint64_t how = random_next(), value = random_next();
+
+	le64_put(bytes, value);
+	le64_put(bytes + 8, ~value);
+	if ((how & 3) == 0)
+		*bytes++ = 0x41;
+	switch (how >> 2 & 15) {
+	case 0:
+		bytes[0] = 0x68;
+		break;
+	case 1:
+		bytes[0] = 0x6a;
+		break;
+	case 2:
+		bytes[0] = how & 64 ? 0xc2 : 0xc3;
+		break;
+	case 3:
+		bytes[0] = how & 64 ? 0xe8 : 0xc9;
+		break;
+	case 4:
+		bytes[0] = 0xff;
+		bytes[1] = (uint8_t)((bytes[1] & 0xc7) | 6 << 3);
+		break;
+	case 5:
+		bytes[0] = 0x8f;
+		bytes[1] &= 0xc7;
+		break;
+	default:
+		/* The same kind as others in the row, mostly. */
+		bytes[0] = (uint8_t)(0x50 | (pop != ((how & 0x380) == 0)) << 3 | (value & 7));
+		break;
+	}
+}
+
 static uint64_t random_value(void)
 {
 	static const uint64_t odd[] = {0,          1,          ~0ull,  1ull << 63, ~(1ull << 63),
@@ -743,14 +846,20 @@ static void make(struct sequence *s)
 	unsigned wanted = 1 + random_next() % SEQUENCE;
 	unsigned last = INSN_NATIVE;
 	uint64_t flags = random_next();
+	bool stack = (random_next() & 15) == 0, pop = flags >> 55 & 1;
 
 	s->length = 0;
+	if (stack)
+		wanted = 1 + random_next() % STACK_MOST;
 	s->has_area = s->has_xgetbv = false;
 	for (unsigned n = 0; n < wanted;) {
 		uint8_t *at = s->bytes + s->length;
 		struct insn insn;
 
-		random_bytes(at);
+		if (stack)
+			random_stack(at, pop);
+		else
+			random_bytes(at);
 		if (decode(at, INSN_LENGTH_MAX, DECODE_64, &insn) || !is_wanted(&insn))
 			continue;
 		if (s->has_area && tells_use(insn.opcode->id, last))
@@ -853,55 +962,69 @@ static void print_result(const char *who, const struct result *r)
 	printf("\n");
 }
 
-static void print_vectors(const struct vector_state *before, const struct vector_state *a,
-			  const struct vector_state *b)
+/* One of two that were to be the same: who it is, what came out, its data. */
+struct side {
+	const char *name;
+	const struct result *result;
+	const uint8_t *data;
+};
+
+static void print_zmm(const char *name, const uint8_t *zmm)
 {
+	printf("  %s:", name);
+	for (unsigned i = 0; i < 8; i++)
+		printf(" %016" PRIx64, le64_get(zmm + 8 * i));
+	printf("\n");
+}
+
+static void print_vectors(const struct vector_state *before, const struct side *one,
+			  const struct side *other)
+{
+	const struct vector_state *a = &one->result->vector_state;
+	const struct vector_state *b = &other->result->vector_state;
+
 	for (unsigned i = 0; i < 32; i++) {
 		if (memcmp(a->zmm[i], b->zmm[i], 64) == 0)
 			continue;
-		printf("  zmm%u:", i);
-		for (unsigned j = 0; j < 8; j++)
-			printf(" %016" PRIx64, le64_get(before->zmm[i] + 8 * j));
-		printf("\n  native:");
-		for (unsigned j = 0; j < 8; j++)
-			printf(" %016" PRIx64, le64_get(a->zmm[i] + 8 * j));
-		printf("\n  lodge: ");
-		for (unsigned j = 0; j < 8; j++)
-			printf(" %016" PRIx64, le64_get(b->zmm[i] + 8 * j));
-		printf("\n");
+		printf("  zmm%u\n", i);
+		print_zmm("before", before->zmm[i]);
+		print_zmm(one->name, a->zmm[i]);
+		print_zmm(other->name, b->zmm[i]);
 	}
 	for (unsigned i = 0; i < 8; i++)
 		if (a->k[i] != b->k[i])
-			printf("  k%u: native %" PRIx64 ", lodge %" PRIx64 "\n", i, a->k[i],
-			       b->k[i]);
+			printf("  k%u: %s %" PRIx64 ", %s %" PRIx64 "\n", i, one->name, a->k[i],
+			       other->name, b->k[i]);
 	if (a->mxcsr != b->mxcsr)
-		printf("  mxcsr: native %x, lodge %x\n", a->mxcsr, b->mxcsr);
+		printf("  mxcsr: %s %x, %s %x\n", one->name, a->mxcsr, other->name, b->mxcsr);
 	for (unsigned i = 0; i < 160; i++)
 		if (a->x87[i] != b->x87[i] && (a->x87[2] & 0x80 || i < 5 || i >= 32))
-			printf("  x87[%u]: before %02x, native %02x, lodge %02x\n", i,
-			       before->x87[i], a->x87[i], b->x87[i]);
+			printf("  x87[%u]: before %02x, %s %02x, %s %02x\n", i, before->x87[i],
+			       one->name, a->x87[i], other->name, b->x87[i]);
 }
 
-static void print_difference(uint64_t number, const struct sequence *s, const struct result *guest)
+static void print_difference(const struct sequence *s, const struct side *one,
+			     const struct side *other)
 {
 	struct result before = {.rip = CODE, .rflags = s->rflags};
 	unsigned shown = 0;
 
+	if (++reports > REPORTS_MAX)
+		return;
 	memcpy(before.gpr, s->gpr, sizeof(before.gpr));
-	printf("case %" PRIu64 ":", number);
+	printf("case %" PRIu64 ":", case_number);
 	for (unsigned i = 0; i < s->length; i++)
 		printf(" %02x", s->bytes[i]);
 	printf("\n");
 	print_result("before", &before);
-	print_result("native", &native_result);
-	print_result("lodge ", guest);
-	print_vectors(&s->vector, &native_result.vector_state, &guest->vector_state);
-	for (uint64_t i = 0; i < DATA_PAGES * PAGE; i++)
-		if (((uint8_t *)DATA)[i] != guest_data[i]) {
-			printf("  memory at %llx: native %02x, lodge %02x\n", DATA + i,
-			       ((uint8_t *)DATA)[i], guest_data[i]);
-			if (++shown == 16)
-				break;
+	print_result(one->name, one->result);
+	print_result(other->name, other->result);
+	print_vectors(&s->vector, one, other);
+	for (uint64_t i = 0; i < DATA_PAGES * PAGE && shown < 16; i++)
+		if (one->data[i] != other->data[i]) {
+			printf("  memory at %llx: %s %02x, %s %02x\n", DATA + i, one->name,
+			       one->data[i], other->name, other->data[i]);
+			shown++;
 		}
 }
 
@@ -961,40 +1084,94 @@ static bool same_at_last(const struct sequence *s, const struct result *guest)
 
 static uint64_t endless;
 
-static bool run_case(uint64_t number, bool report)
+/* Natively, and all is as the interpreter has it. */
+static bool run_native(const struct sequence *s, struct result *guest)
+{
+	const struct side native = {"native", &native_result, (void *)DATA};
+	const struct side lodge = {"interpreted", guest, guest_data};
+	bool equal;
+
+	native_run(s);
+	if (is_probe(&native_result, guest)) {
+		data_fill();
+		return true;
+	}
+	/* The end of the sequence: INT3, for which the interpreter's guest has no vector. */
+	if (guest->vector == EXCEPTION_GP && code_at(guest->rip) == 0xcc) {
+		guest->vector = EXCEPTION_BP;
+		guest->rip++;
+	} else if (is_stray(guest->rip)) {
+		data_fill();
+		return true;
+	}
+	equal = same_at_last(s, guest);
+	if (!equal)
+		print_difference(s, &native, &lodge);
+	if (!equal || is_image_fault(guest))
+		data_fill();
+	return equal;
+}
+
+/* But for RF behind a fault, which sets it in the flags that it pushes, whatever it was. */
+static bool identical(const struct result *a, const struct result *b)
+{
+	const struct vector_state *v = &a->vector_state, *w = &b->vector_state;
+	uint64_t flags = a->vector < 0 ? ~0ull : ~(uint64_t)RFLAGS_RF;
+
+	return a->vector == b->vector && a->rip == b->rip &&
+	       ((a->rflags ^ b->rflags) & flags) == 0 && (a->vector < 0 || a->error == b->error) &&
+	       (a->vector != EXCEPTION_PF || a->address == b->address) &&
+	       memcmp(a->gpr, b->gpr, sizeof(a->gpr)) == 0 &&
+	       memcmp(v->zmm, w->zmm, sizeof(v->zmm)) == 0 &&
+	       memcmp(v->k, w->k, sizeof(v->k)) == 0 && v->mxcsr == w->mxcsr &&
+	       memcmp(v->x87, w->x87, 24) == 0 && memcmp(v->x87 + 32, w->x87 + 32, 128) == 0;
+}
+
+/* Translated, and all is as the interpreter has it, to the last bit. That is there again then. */
+static bool run_translated(const struct sequence *s, const struct result *guest)
+{
+	static uint8_t data_after[DATA_PAGES * PAGE];
+	struct result result = {0};
+	const struct side one = {"interpreted", guest, data_after};
+	const struct side other = {"translated", &result, guest_data};
+	bool equal;
+
+	memcpy(data_after, guest_data, sizeof(data_after));
+	memcpy(guest_data, data_before, sizeof(data_before));
+	/* It may have been written to. */
+	memory_write(vm.config.memory, CODE_GPA, code_before, PAGE);
+	translator_run(s, &result);
+	equal = identical(&result, guest) &&
+		memcmp(guest_data, data_after, sizeof(data_after)) == 0;
+	if (!equal)
+		print_difference(s, &one, &other);
+	memcpy(guest_data, data_after, sizeof(data_after));
+	return equal;
+}
+
+static bool run_case(void)
 {
 	struct result guest = {0};
 	struct sequence s;
-	bool equal;
+	bool equal = true;
 
 	make(&s);
 	memcpy(data_before, guest_data, sizeof(data_before));
 	memcpy((void *)CODE, s.bytes, sizeof(s.bytes));
 	memcpy(guest_code, s.bytes, sizeof(s.bytes));
-	guest_run(&s, &guest);
-	/* A jump to itself: neither side comes to an end. */
+	memcpy(code_before, guest_code, PAGE);
+	interpreter_run(&s, &guest);
+	/* A jump to itself: nobody comes to an end. */
 	if (guest.vector == -1) {
 		endless++;
 		data_fill();
 		return true;
 	}
-	native_run(&s);
-	if (is_probe(&native_result, &guest)) {
-		data_fill();
-		return true;
-	}
-	/* The end of the sequence: INT3, for which the interpreter's guest has no vector. */
-	if (guest.vector == EXCEPTION_GP && code_at(guest.rip) == 0xcc) {
-		guest.vector = EXCEPTION_BP;
-		guest.rip++;
-	} else if (is_stray(guest.rip)) {
-		data_fill();
-		return true;
-	}
-	equal = same_at_last(&s, &guest);
-	if (!equal && report)
-		print_difference(number, &s, &guest);
-	if (!equal || is_image_fault(&guest))
+	if (by_translator)
+		equal = run_translated(&s, &guest);
+	if (by_native)
+		return run_native(&s, &guest) && equal;
+	if (case_number % DATA_CASES == 0)
 		data_fill();
 	return equal;
 }
@@ -1008,28 +1185,48 @@ static bool is_vendor(const char *name)
 	       memcmp(name + 8, &reg[3], 4) == 0;
 }
 
+static int usage(void)
+{
+	fprintf(stderr, "usage: native [--engine interp|translate|all] [--seed N] [--first N] "
+			"[--count N]\n"
+			"              [--special N] [--vendor NAME]\n");
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
-	uint64_t count = 100000, seed = (uint64_t)time(NULL), different = 0;
+	uint64_t count = 100000, seed = (uint64_t)time(NULL), first = 0, different = 0;
 
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seed") == 0)
-			seed = strtoull(argv[i + 1], NULL, 0);
-		else if (strcmp(argv[i], "--count") == 0)
-			count = strtoull(argv[i + 1], NULL, 0);
-		else if (strcmp(argv[i], "--special") == 0)
-			special = strtoull(argv[i + 1], NULL, 0);
-		else if (strcmp(argv[i], "--vendor") == 0 && !is_vendor(argv[i + 1])) {
-			printf("skipped: this CPU is not from %s\n", argv[i + 1]);
+	for (int i = 1; i < argc; i += 2) {
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
+
+		if (strcmp(argv[i], "--seed") == 0) {
+			seed = strtoull(value, NULL, 0);
+		} else if (strcmp(argv[i], "--first") == 0) {
+			first = strtoull(value, NULL, 0);
+		} else if (strcmp(argv[i], "--count") == 0) {
+			count = strtoull(value, NULL, 0);
+		} else if (strcmp(argv[i], "--special") == 0) {
+			special = strtoull(value, NULL, 0);
+		} else if (strcmp(argv[i], "--engine") == 0) {
+			by_native = strcmp(value, "translate") != 0;
+			by_translator = strcmp(value, "interp") != 0;
+		} else if (strcmp(argv[i], "--vendor") != 0) {
+			return usage();
+		} else if (!is_vendor(value)) {
+			printf("skipped: this CPU is not from %s\n", value);
 			return 77;
 		}
 	}
 	native_setup();
 	guest_setup();
+	if (by_translator)
+		translator_setup();
 	data_fill();
-	for (uint64_t i = 0; i < count; i++) {
+	for (uint64_t i = first; i < first + count; i++) {
+		case_number = i;
 		random_state = seed + i * 0x632be59bd9b4e019ull;
-		if (!run_case(i, different < REPORTS_MAX))
+		if (!run_case())
 			different++;
 	}
 	printf("seed %" PRIu64 ": %" PRIu64 " sequences (%" PRIu64 " endless), %" PRIu64

@@ -18,6 +18,7 @@
 #include "vmm/bt/insn_id.h"
 #include "vmm/bt/mmu.h"
 #include "vmm/bt/vm_impl.h"
+#include "vmm/bt/windows.h"
 #include "vmm/bt/world.h"
 #include "vmm/bt/x86.h"
 #include "vmm/core/engine.h"
@@ -38,7 +39,8 @@ struct vector_state {
 	 * As FXSAVE64 has it; only the x87 part is valid, and MXCSR one that the host takes. The
 	 * last instruction and its operand are there whether an exception is pending or not.
 	 */
-	_Alignas(16) uint8_t x87[512];
+	_Alignas(64) uint8_t x87[512];
+	uint64_t x87_header[8];  /* what makes an XSAVE image of it */
 	uint16_t x87_cs, x87_ds; /* their selectors */
 };
 
@@ -110,8 +112,7 @@ struct engine_vcpu {
 
 	/* Interrupts. */
 	bool nmi_masked;
-	uint8_t waiting; /* enum cpu_waiting: what ends a batch once it may be taken */
-	uint8_t shadow;  /* CPU_SHADOW_x: interrupts wait for one more instruction */
+	uint8_t shadow; /* CPU_SHADOW_x: interrupts wait for one more instruction */
 
 	struct transaction transaction;
 	sigjmp_buf escape; /* cpu_fault jumps here */
@@ -126,6 +127,8 @@ struct engine_vcpu {
 	struct cpuid_table own_cpuid;
 	uint8_t activity; /* enum cpu_activity, but for CPU_HALTED: `halted` */
 	_Atomic bool attention;
+	/* Right behind it: translated code reads both at once. Our own thread's. */
+	uint8_t waiting; /* enum cpu_waiting: what ends a batch once it may be taken */
 	_Atomic bool kicked, nmi_pending, init_pending, flush_pending;
 	_Atomic int sipi_vector; /* -1: none */
 	pthread_mutex_t wait_lock;
@@ -134,10 +137,13 @@ struct engine_vcpu {
 	_Atomic uint64_t instructions;
 
 	struct world world; /* of translated code */
-	int timer_fd;       /* irq.c, for it */
+	struct window_table windows;
+	struct check *check; /* check.c; NULL: translated code is trusted */
+	int timer_fd;        /* irq.c, for it */
 	uint64_t timer_ns;
 	_Atomic bool in_guest;     /* its soft TLBs may be in use */
 	_Atomic bool code_changed; /* blocks are invalid that it may know */
+	_Atomic bool sampled;      /* what is looked up next is running */
 };
 
 /* cpu.c. Leave the instruction by an exception. `error`: its code, or NO_ERROR_CODE. */

@@ -15,6 +15,14 @@
 #define BLOCKS_MAX (1u << 18)
 #define HASH_SIZE  (1u << 16)
 #define POINTS_MAX (1u << 20)
+#define INSNS_MAX  (1u << 17)
+#define LINKS_MAX  (1u << 19)
+
+#define HEAT_HOT      3u   /* times seen */
+#define HEAT_BANNED   200u /* likewise */
+#define CREDIT_FIRST  4096u
+#define CREDIT_MORE   16u
+#define FAULT_IN_VAIN 16u /* counts as so many */
 
 static int memory_map(struct code_cache *c)
 {
@@ -51,11 +59,14 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	c->blocks = calloc(c->block_max, sizeof(*c->blocks));
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
 	c->points = calloc(POINTS_MAX, sizeof(*c->points));
+	c->links = calloc(LINKS_MAX, sizeof(*c->links));
+	c->insns = calloc(INSNS_MAX, sizeof(*c->insns));
 	c->pages = calloc(c->page_count, sizeof(struct block *));
+	c->heat = calloc(c->page_count, sizeof(*c->heat));
 	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
 	c->is_settled = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
-	if (ret == 0 &&
-	    (!c->blocks || !c->points || !c->hash || !c->pages || !c->is_code || !c->is_settled))
+	if (ret == 0 && (!c->blocks || !c->points || !c->links || !c->insns || !c->hash ||
+			 !c->pages || !c->heat || !c->is_code || !c->is_settled))
 		ret = -ENOMEM;
 	if (ret) {
 		code_cache_destroy(c);
@@ -76,7 +87,10 @@ void code_cache_destroy(struct code_cache *c)
 	free(c->blocks);
 	free(c->hash);
 	free(c->points);
+	free(c->links);
+	free(c->insns);
 	free(c->pages);
+	free(c->heat);
 	free(c->is_code);
 	free(c->is_settled);
 	pthread_mutex_destroy(&c->lock);
@@ -148,11 +162,11 @@ static struct block **bucket(struct code_cache *c, uint64_t gpa, uint64_t rip)
 	return &c->hash[key >> 48 & (HASH_SIZE - 1)];
 }
 
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip)
+struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, bool user)
 {
 	struct block *b = *bucket(c, gpa, rip);
 
-	while (b && (b->gpa != gpa || b->rip != rip))
+	while (b && (b->gpa != gpa || b->rip != rip || b->user != user))
 		b = b->hash_next;
 	return b;
 }
@@ -164,21 +178,33 @@ uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
 	return c->write + c->used;
 }
 
-struct block *code_cache_add(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned length,
-			     uint8_t *room, const uint8_t *end)
+const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn)
 {
-	uint64_t page = gpa / MEMORY_PAGE_SIZE;
-	struct block **in = bucket(c, gpa, rip), *b;
+	if (c->insn_count == INSNS_MAX)
+		return NULL;
+	c->insns[c->insn_count] = *insn;
+	return &c->insns[c->insn_count++];
+}
+
+struct block_link *code_cache_links(struct code_cache *c, unsigned count)
+{
+	return c->link_count + count <= LINKS_MAX ? c->links + c->link_count : NULL;
+}
+
+struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
+			     const uint8_t *end)
+{
+	uint64_t page = block->gpa / MEMORY_PAGE_SIZE;
+	struct block **in = bucket(c, block->gpa, block->rip), *b;
 
 	if (c->block_count == c->block_max || page >= c->page_count)
 		return NULL;
+	c->link_count += block->link_count;
 	b = &c->blocks[c->block_count++];
-	*b = (struct block){.gpa = gpa,
-			    .rip = rip,
-			    .length = length,
-			    .code = code_cache_executed(c, room),
-			    .hash_next = *in,
-			    .page_next = c->pages[page]};
+	*b = *block;
+	b->code = code_cache_executed(c, room);
+	b->hash_next = *in;
+	b->page_next = c->pages[page];
 	*in = b;
 	c->pages[page] = b;
 	c->used = (size_t)(end - c->write + 15) & ~(size_t)15;
@@ -223,7 +249,7 @@ static void hash_remove(struct code_cache *c, struct block *b)
 }
 
 /* Its own links stay in the lists of where they lead: that block may unlink them, to no effect. */
-void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
+void code_cache_drop(struct code_cache *c, uint64_t gpa)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 
@@ -234,6 +260,17 @@ void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
 		hash_remove(c, b);
 		b->dead = true;
 	}
+	c->pages[page] = NULL;
+}
+
+void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+
+	if (page >= c->page_count)
+		return;
+	code_cache_drop(c, gpa);
+	c->heat[page] = (struct page_heat){0};
 	page_forget(c, page);
 }
 
@@ -243,24 +280,92 @@ void code_cache_empty(struct code_cache *c)
 		page_forget(c, c->blocks[i].gpa / MEMORY_PAGE_SIZE);
 	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
 	c->block_count = 0;
+	c->link_count = 0;
+	c->insn_count = 0;
 	c->used = c->kept;
 	c->point_count = 0;
 	c->emptied++;
 }
 
-bool code_cache_add_point(struct code_cache *c, uint8_t *at, uint64_t rip)
+bool code_cache_is_hot(const struct code_cache *c, uint64_t gpa)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+
+	return page < c->page_count && c->heat[page].seen >= HEAT_HOT;
+}
+
+bool code_cache_heat(struct code_cache *c, uint64_t gpa)
+{
+	uint64_t page = gpa / MEMORY_PAGE_SIZE;
+	struct page_heat *h = &c->heat[page];
+
+	if (page >= c->page_count)
+		return false;
+	if (h->banned) {
+		h->banned--;
+		return false;
+	}
+	if (h->seen >= HEAT_HOT) {
+		h->credit = (uint16_t)(h->credit + (h->credit < CREDIT_FIRST ? CREDIT_MORE : 0));
+		return false;
+	}
+	if (++h->seen < HEAT_HOT)
+		return false;
+	h->credit = CREDIT_FIRST;
+	code_cache_drop(c, gpa);
+	return true;
+}
+
+/* The block whose code is there: they lie in the order in which they were made. */
+static const struct block *block_at(const struct code_cache *c, const uint8_t *at)
+{
+	unsigned low = 0, high = c->block_count;
+
+	while (high - low > 1) {
+		unsigned middle = (low + high) / 2;
+
+		if (c->blocks[middle].code <= at)
+			low = middle;
+		else
+			high = middle;
+	}
+	return &c->blocks[low];
+}
+
+bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
+{
+	const struct block *b;
+	struct page_heat *h;
+	unsigned price = good ? 1 : FAULT_IN_VAIN;
+	bool cold = false;
+
+	pthread_mutex_lock(&c->lock);
+	b = block_at(c, at);
+	h = &c->heat[b->gpa / MEMORY_PAGE_SIZE];
+	if (h->credit >= price) {
+		h->credit = (uint16_t)(h->credit - price);
+	} else if (h->seen >= HEAT_HOT) {
+		*h = (struct page_heat){.banned = HEAT_BANNED};
+		code_cache_drop(c, b->gpa);
+		cold = true;
+	}
+	pthread_mutex_unlock(&c->lock);
+	return cold;
+}
+
+bool code_cache_add_point(struct code_cache *c, const struct fault_point *point)
 {
 	unsigned count = atomic_load(&c->point_count);
 
 	if (count == POINTS_MAX)
 		return false;
-	c->points[count] = (struct fault_point){.at = code_cache_executed(c, at), .rip = rip};
+	c->points[count] = *point;
 	atomic_store(&c->point_count, count + 1);
 	return true;
 }
 
 /* In a signal handler: it locks nothing. */
-bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip)
+bool code_cache_has(const struct code_cache *c, const uint8_t *at, const struct fault_point **point)
 {
 	unsigned low = 0, high = atomic_load(&c->point_count);
 
@@ -274,7 +379,7 @@ bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip
 		else
 			high = middle;
 	}
-	*rip = low < atomic_load(&c->point_count) && c->points[low].at == at ? c->points[low].rip
-									     : 0;
+	*point = low < atomic_load(&c->point_count) && c->points[low].at == at ? &c->points[low]
+									       : NULL;
 	return true;
 }

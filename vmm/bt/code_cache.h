@@ -18,9 +18,6 @@
 #include "vmm/bt/emit.h"
 #include "vmm/core/memory.h"
 
-#define BLOCK_LINKS 2u
-#define LINK_NONE   (~0u)
-
 /* A jump out of a block to a known address; unlinked it goes to a stub that asks for a look-up. */
 struct block_link {
 	uint8_t *displacement; /* of the jump, to be written; NULL: there is none */
@@ -31,11 +28,13 @@ struct block_link {
 
 struct block {
 	uint64_t gpa, rip; /* of its first byte */
+	bool user;         /* it runs at CPL 3, else at CPL 0 */
 	uint8_t *code;     /* as executed */
 	unsigned length;   /* of the guest's code, in bytes */
 	bool dead;         /* invalidated; its code stays until the cache is emptied */
 	struct block *hash_next, *page_next;
-	struct block_link link[BLOCK_LINKS];
+	struct block_link *link; /* its jumps */
+	unsigned link_count;
 	struct block_link *incoming;
 };
 
@@ -43,6 +42,20 @@ struct block {
 struct fault_point {
 	const uint8_t *at; /* as executed */
 	uint64_t rip;
+	/* In a window: `size` bytes from base, a register of the host's, + displacement on. */
+	int32_t displacement;
+	uint8_t base, size; /* 0: not in one */
+	bool write;
+};
+
+/*
+ * How often code of a page was seen running: more than a few times, it is hot. Then it has a credit
+ * of faults, some to begin with, and some more each time that it is seen. Without any left windows
+ * cost more than they gain, and it is as it was before, for a while.
+ */
+struct page_heat {
+	uint8_t seen, banned;
+	uint16_t credit;
 };
 
 struct code_cache {
@@ -52,8 +65,13 @@ struct code_cache {
 	size_t kept; /* of it, what is not blocks' and always stays: entry, exit */
 	struct block *blocks;
 	unsigned block_count, block_max;
+	struct insn *insns; /* of which code knows the addresses */
+	unsigned insn_count;
+	struct block_link *links;
+	unsigned link_count;
 	struct block **hash;
 	struct block **pages;         /* by guest page: those that begin there */
+	struct page_heat *heat;       /* likewise */
 	_Atomic uint64_t *is_code;    /* a bit a guest page: it has blocks, or is about to */
 	_Atomic uint64_t *is_settled; /* and nobody writes there any more without telling */
 	pthread_mutex_t claim_lock;   /* of whoever claims a page until it is settled; the outer */
@@ -61,25 +79,42 @@ struct code_cache {
 	struct fault_point *points; /* in the order of their addresses */
 	_Atomic unsigned point_count;
 	uint64_t translated, emptied; /* blocks ever made; how often the cache was full */
+	bool checked;                 /* blocks are for --bt check (lower.h) */
 };
 
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);
 void code_cache_destroy(struct code_cache *c);
 
 /* A block by its place, or NULL. The lock is held in all that follow. */
-struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip);
+struct block *code_cache_find(struct code_cache *c, uint64_t gpa, uint64_t rip, bool user);
 /* Room for code, as written; NULL: the cache is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
-/* A new block with code from `room` to `end`; NULL: full. The page is one of code from now on. */
-struct block *code_cache_add(struct code_cache *c, uint64_t gpa, uint64_t rip, unsigned length,
-			     uint8_t *room, const uint8_t *end);
+/* An instruction that stays as long as the cache is not emptied; NULL: there are too many. */
+const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn);
+/* Jumps for a block; NULL: there are not so many. They are the next block's, if this fails. */
+struct block_link *code_cache_links(struct code_cache *c, unsigned count);
+/* A new block, of which gpa, rip, user, length and jumps are given, with code from `room` to `end`;
+ * NULL: full. The page is one of code from now on. */
+struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
+			     const uint8_t *end);
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to);
-/* `at`, as written, behind all that there are. False: there is no room. */
-bool code_cache_add_point(struct code_cache *c, uint8_t *at, uint64_t rip);
+/* One behind all that there are. False: there is no room. */
+bool code_cache_add_point(struct code_cache *c, const struct fault_point *point);
 /* The blocks of a guest page are not found any more, and no jump leads to them. */
+void code_cache_drop(struct code_cache *c, uint64_t gpa);
+/* The same, and it is no page of code any more. */
 void code_cache_invalidate(struct code_cache *c, uint64_t gpa);
 /* Forget all blocks. No vCPU may be in the code. */
 void code_cache_empty(struct code_cache *c);
+
+/* A page was seen running. True: it is hot from now on, and without blocks. */
+bool code_cache_heat(struct code_cache *c, uint64_t gpa);
+bool code_cache_is_hot(const struct code_cache *c, uint64_t gpa);
+/*
+ * Without the lock: an access of code at `at` faulted, and could be helped or not. True: it has
+ * done so too often, its page is not hot any more, and without blocks.
+ */
+bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good);
 
 /*
  * Without the lock: a guest page is one of code, if it has blocks or not. Behind a claim all are
@@ -89,8 +124,9 @@ void code_cache_claim(struct code_cache *c, uint64_t gpa);
 void code_cache_settle(struct code_cache *c, uint64_t gpa);
 bool code_cache_is_code(const struct code_cache *c, uint64_t gpa);
 bool code_cache_is_settled(const struct code_cache *c, uint64_t gpa);
-/* Is the host's address one of code? Then *rip is the guest's there, or 0: it cannot fault. */
-bool code_cache_has(const struct code_cache *c, const uint8_t *at, uint64_t *rip);
+/* Is the host's address one of code? Then *point is what is there; NULL: it cannot fault. */
+bool code_cache_has(const struct code_cache *c, const uint8_t *at,
+		    const struct fault_point **point);
 /* What is written at `at` is executed there. */
 uint8_t *code_cache_executed(const struct code_cache *c, uint8_t *at);
 /* And the other way round. */

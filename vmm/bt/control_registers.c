@@ -85,9 +85,8 @@ int cpu_set_cr3(struct engine_vcpu *cpu, uint64_t value)
 		return -EINVAL;
 	if (pdptes_load(cpu, value, cpu->cr0, cpu->cr4))
 		return -EINVAL;
-	/* With bit 63 entries may be kept; ours have no PCID, so they go if it changes. */
-	if (!keep || (cpu->cr3 ^ value) & ~0ull)
-		tlb_flush(cpu, false);
+	/* With bit 63 entries may be kept. */
+	tlb_switch(cpu, value, keep);
 	cpu->cr3 = value;
 	return 0;
 }

@@ -146,9 +146,11 @@ static void emit_vex(struct emit *e, unsigned map, unsigned rex, unsigned vvvv, 
 	emit_byte(e, (rex & REX_W ? 0x80u : 0u) | (~vvvv & 15) << 3 | prefix);
 }
 
-void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count)
+void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count, unsigned size)
 {
-	emit_vex(e, INSN_MAP_0F3A, rex_reg(to) | (from & 8 ? REX_B : 0), 0, VEX_F2);
+	unsigned rex = rex_reg(to) | (from & 8 ? REX_B : 0) | (size == 8 ? REX_W : 0);
+
+	emit_vex(e, INSN_MAP_0F3A, rex, 0, VEX_F2);
 	emit_byte(e, 0xf0);
 	emit_byte(e, 0xc0 | (to & 7) << 3 | (from & 7));
 	emit_byte(e, count);
@@ -165,13 +167,24 @@ void emit_extend_16(struct emit *e, unsigned to, unsigned from)
 	emit_byte(e, 0xc0 | (to & 7) << 3 | (from & 7));
 }
 
+static void emit_by_mask(struct emit *e, unsigned to, unsigned from, const struct emit_memory *mask,
+			 unsigned prefix)
+{
+	if (mask->state)
+		emit_byte(e, PREFIX_GS);
+	emit_vex(e, INSN_MAP_0F38, rex_reg(to) | rex_rm(mask) | REX_W, from, prefix);
+	emit_byte(e, 0xf5);
+	emit_modrm(e, to, mask);
+}
+
 void emit_extract(struct emit *e, unsigned to, unsigned from, struct emit_memory mask)
 {
-	if (mask.state)
-		emit_byte(e, PREFIX_GS);
-	emit_vex(e, INSN_MAP_0F38, rex_reg(to) | rex_rm(&mask) | REX_W, from, VEX_F3);
-	emit_byte(e, 0xf5);
-	emit_modrm(e, to, &mask);
+	emit_by_mask(e, to, from, &mask, VEX_F3);
+}
+
+void emit_deposit(struct emit *e, unsigned to, unsigned from, struct emit_memory mask)
+{
+	emit_by_mask(e, to, from, &mask, VEX_F2);
 }
 
 /* Jumps. */
@@ -205,6 +218,15 @@ static uint8_t *emit_displacement(struct emit *e)
 
 	emit_number(e, 0, 4);
 	return e->full ? NULL : at;
+}
+
+uint8_t *emit_lea_ahead(struct emit *e, unsigned reg)
+{
+	align_displacement(e, 3);
+	emit_byte(e, 0x40 | REX_W | rex_reg(reg));
+	emit_byte(e, 0x8d);
+	emit_byte(e, 5 | (reg & 7) << 3);
+	return emit_displacement(e);
 }
 
 uint8_t *emit_jump(struct emit *e)

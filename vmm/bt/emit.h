@@ -51,10 +51,14 @@ void emit_constant(struct emit *e, unsigned reg, uint64_t value);
 /* A 64-bit field; the value is sign-extended. */
 void emit_store_constant(struct emit *e, struct emit_memory to, int32_t value);
 void emit_lea(struct emit *e, unsigned reg, struct emit_memory m, unsigned size);
-/* RORX of 32 bits; MOVZX of 16 bits; PEXT by a mask in memory. */
-void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count);
+/* LEA of a place in this code: emit_jump_aim says which. */
+uint8_t *emit_lea_ahead(struct emit *e, unsigned reg);
+/* RORX of 4 or 8 bytes; MOVZX of 16 bits; PEXT by a mask in memory. */
+void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count, unsigned size);
 void emit_extend_16(struct emit *e, unsigned to, unsigned from);
 void emit_extract(struct emit *e, unsigned to, unsigned from, struct emit_memory mask);
+/* PDEP likewise. */
+void emit_deposit(struct emit *e, unsigned to, unsigned from, struct emit_memory mask);
 
 /*
  * Jumps. JRCXZ over what follows: emit_skip_end says where that ends, 127 bytes on at most. A jump

@@ -17,7 +17,6 @@
 #include "vmm/bt/operand.h"
 
 #define X87_MASKS   0x3f /* of the control word: all exceptions masked */
-#define X87_SUMMARY 0x80 /* of the status word: an exception is pending */
 #define X87_OPCODE  0x7ff
 
 /* Offsets in an FXSAVE image. */

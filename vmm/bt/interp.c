@@ -360,8 +360,24 @@ static void count_add(struct engine_vcpu *cpu, uint64_t instructions)
 	atomic_store_explicit(&cpu->instructions, now + instructions, memory_order_relaxed);
 }
 
-/* May an interrupt be taken that could not when the batch began? */
-static bool window_opens(const struct engine_vcpu *cpu)
+void interp_one(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	uint64_t rip = cpu->rip;
+
+	if (insn->opcode->attributes & A_CPL0 && cpu->cpl)
+		cpu_fault(cpu, EXCEPTION_GP, 0);
+	cpu->stepping = false;
+	do {
+		cpu->next_rip = rip + insn->length;
+		handlers[insn->opcode->id](cpu, insn);
+		cpu->rip = cpu->next_rip;
+	} while (insn->repeat && cpu->rip == rip && !atomic_load(&cpu->attention));
+	if (cpu->stepping)
+		cpu->debug_pending |= DR6_BS;
+	count_add(cpu, 1);
+}
+
+bool interp_window_opens(const struct engine_vcpu *cpu)
 {
 	if (cpu->shadow)
 		return false;
@@ -379,12 +395,23 @@ bool interp_run(struct engine_vcpu *cpu, uint64_t instructions)
 		count_add(cpu, instructions - left);
 		return false;
 	}
-	for (;
-	     left && !cpu->halted && !cpu->debug_pending && !(cpu->waiting && window_opens(cpu)) &&
-	     !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
+	for (; left && !cpu->halted && !cpu->debug_pending &&
+	       !(cpu->waiting && interp_window_opens(cpu)) &&
+	       !atomic_load_explicit(&cpu->attention, memory_order_relaxed);
 	     left--)
 		step(cpu);
 	count_add(cpu, instructions - left);
+	return true;
+}
+
+bool interp_step(struct engine_vcpu *cpu)
+{
+	if (sigsetjmp(cpu->escape, 0)) {
+		cpu->debug_pending = 0;
+		return false;
+	}
+	step(cpu);
+	count_add(cpu, 1);
 	return true;
 }
 

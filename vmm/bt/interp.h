@@ -12,6 +12,17 @@
  */
 bool interp_run(struct engine_vcpu *cpu, uint64_t instructions);
 
+/* One instruction, or one turn of a repetition, whatever calls for attention. Returns likewise. */
+bool interp_step(struct engine_vcpu *cpu);
+
+/*
+ * An instruction that lies at cpu->rip, in 64-bit mode, without any checks (bt_impl.h), or as many
+ * turns of a repetition as there are. A fault leaves by cpu->escape.
+ */
+void interp_one(struct engine_vcpu *cpu, const struct insn *insn);
+/* May an interrupt be taken that could not when the batch began? */
+bool interp_window_opens(const struct engine_vcpu *cpu);
+
 /* Does the interpreter know what enum insn_id `id` does? */
 bool interp_has(unsigned id);
 

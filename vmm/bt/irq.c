@@ -87,6 +87,39 @@ static void timer_fire(struct engine_vcpu *cpu)
 		bt_vcpu_wake(cpu);
 }
 
+/* While translated code runs somewhere, a millisecond apart. */
+#define SAMPLE_NS   1000000
+#define SAMPLES_OFF 4 /* so many without any: it stops */
+
+static void sampling_set(struct engine_vm *vm, bool on)
+{
+	struct itimerspec when = {.it_value = {.tv_nsec = on ? SAMPLE_NS : 0},
+				  .it_interval = {.tv_nsec = on ? SAMPLE_NS : 0}};
+
+	timerfd_settime(vm->sample_fd, 0, &when, NULL);
+}
+
+void bt_sampling_start(struct engine_vm *vm)
+{
+	if (!atomic_load(&vm->sampling) && !atomic_exchange(&vm->sampling, true))
+		sampling_set(vm, true);
+}
+
+static void sample(struct engine_vm *vm)
+{
+	static _Thread_local unsigned idle;
+	uint64_t count;
+
+	if (read(vm->sample_fd, &count, sizeof(count)) != sizeof(count))
+		return;
+	idle = world_sample(vm) ? 0 : idle + 1;
+	if (idle < SAMPLES_OFF)
+		return;
+	idle = 0;
+	sampling_set(vm, false);
+	atomic_store(&vm->sampling, false);
+}
+
 static bool line_is_known(const struct engine_vm *vm, const struct msi_line *line)
 {
 	for (const struct msi_line *l = vm->lines; l; l = l->next)
@@ -109,6 +142,10 @@ static void *irq_main(void *arg)
 		for (int i = 0; i < count; i++) {
 			struct msi_line *line = events[i].data.ptr;
 
+			if (events[i].data.ptr == vm) {
+				sample(vm);
+				continue;
+			}
 			if (events[i].data.u64 & IS_VCPU) {
 				timer_fire((void *)(uintptr_t)(events[i].data.u64 & ~IS_VCPU));
 				continue;
@@ -126,14 +163,16 @@ static void *irq_main(void *arg)
 
 int bt_irq_start(struct engine_vm *vm)
 {
-	struct epoll_event event = {.events = EPOLLIN};
+	struct epoll_event event = {.events = EPOLLIN}, tick = {.events = EPOLLIN, .data.ptr = vm};
 	int ret;
 
 	vm->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	vm->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (vm->epoll_fd < 0 || vm->stop_fd < 0)
+	vm->sample_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (vm->epoll_fd < 0 || vm->stop_fd < 0 || vm->sample_fd < 0)
 		return -errno;
-	if (epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, vm->stop_fd, &event) < 0)
+	if (epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, vm->stop_fd, &event) < 0 ||
+	    epoll_ctl(vm->epoll_fd, EPOLL_CTL_ADD, vm->sample_fd, &tick) < 0)
 		return -errno;
 	ret = -pthread_create(&vm->irq_thread, NULL, irq_main, vm);
 	vm->irq_started = ret == 0;
@@ -150,6 +189,8 @@ void bt_irq_stop(struct engine_vm *vm)
 		close(vm->epoll_fd);
 	if (vm->stop_fd >= 0)
 		close(vm->stop_fd);
+	if (vm->sample_fd >= 0)
+		close(vm->sample_fd);
 }
 
 int bt_msi_line_create(struct engine_vm *vm, struct msi_line **out, int *fd)

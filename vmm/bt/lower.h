@@ -10,15 +10,22 @@
 #define GLUE_C   CPU_RCX
 #define GLUE_T   CPU_R15
 #define GLUE_H   CPU_R11
-#define HOST_RCX CPU_R14
+#define HOST_RCX CPU_R10
 
 #define BLOCK_INSNS 64u
+#define JUMPS_MAX   (2 * BLOCK_INSNS)
 
 /* A general register that an instruction of ModRM names. */
 struct place {
 	const struct operand *operand; /* NULL: the field names none */
 	unsigned reg;                  /* the guest's */
 	unsigned host;
+};
+
+/* A jump, by its displacement, to a guest's address; which instruction's it is. */
+struct lowered_jump {
+	uint8_t *jump;
+	uint64_t rip, from;
 };
 
 /* An access's way out of line. */
@@ -53,32 +60,56 @@ struct lowering {
 	const uint8_t *raw;     /* its bytes */
 	const uint8_t *end;     /* of the page's */
 	const struct insn *insn;
-	struct insn insns[BLOCK_INSNS]; /* they outlive their lowering, for the cold part */
+	struct insn insns[BLOCK_INSNS]; /* all, and their addresses */
+	uint64_t rips[BLOCK_INSNS];
 	unsigned fill_count;
 	struct cold_fill fill[2 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
-	struct {
-		uint8_t *jump;
-		uint64_t rip;
-	} link[BLOCK_LINKS];
 	unsigned link_count;
-	/* Has it asked for the vector registers; where that was. */
+	struct lowered_jump link[JUMPS_MAX];
+	/* Jumps that leave the line: on from out of line, or to be attended to. */
+	unsigned side_count, poll_count;
+	struct lowered_jump side[JUMPS_MAX], poll[BLOCK_INSNS];
+	/* Where instructions begin in the host's code, in order; NULL: inside of a run. */
+	bool loops;
+	uint8_t *start[BLOCK_INSNS];
+	bool target[BLOCK_INSNS]; /* one further on jumps there */
+	/* Are the vector registers there; where they were asked for. */
 	bool vectors;
-	uint8_t *vectors_jump, *vectors_resume;
-	uint64_t vectors_rip;
-	unsigned point_count;
+	bool x87; /* likewise */
+	unsigned want_count;
 	struct {
-		uint8_t *at;
+		uint8_t *jump, *resume;
 		uint64_t rip;
-	} point[BLOCK_INSNS];
+		const uint8_t *exit;
+	} want[2 * BLOCK_INSNS];
+	unsigned count;            /* of insns */
+	unsigned at;               /* the present one */
+	bool user;                 /* see struct block */
+	bool is_long;              /* the line goes on behind a jump that is not taken */
+	bool shadow;               /* the instruction before was STI */
+	bool user_memory;          /* behind STAC: accesses are by the soft TLB for a while */
+	bool windowed;             /* accesses are by windows, else by the soft TLB */
+	struct fault_point access; /* in a window, that the next lower_touch is of; size 0: none */
+	unsigned point_count;
+	struct fault_point point[3 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
+	/* H is the distance for this register of the host's, which has moved so far since. */
+	uint8_t known;
+	int64_t moved;
 	unsigned run_count;
 	struct stack_run run[RUNS_MAX];
 	bool ended; /* the last instruction does not go on to the next */
+	/*
+	 * The block is held against the interpreter (check.c). Left to that is what has another
+	 * answer each time, as RDTSC has; memory is reached by the soft TLB alone, and the block
+	 * does not loop within itself.
+	 */
+	bool checked;
 };
 
 /* Is it one of those that stay in memory? */
 static inline bool is_homed(unsigned reg)
 {
-	return reg == CPU_R11 || reg == CPU_R14 || reg == CPU_R15;
+	return reg == CPU_R10 || reg == CPU_R11 || reg == CPU_R15;
 }
 
 /* Where a guest's register is that is not. */
@@ -101,6 +132,12 @@ void lower_set(struct lowering *l, unsigned reg, unsigned from);
  * the result does not name it.
  */
 struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write);
+/*
+ * An access by the register and with the distance in H that the one before had, which was not by
+ * the soft TLB.
+ */
+void lower_again(struct lowering *l, unsigned base, int32_t displacement, unsigned size,
+		 bool write);
 /* Of `size` bytes at base + displacement, a register that is in the host's. */
 struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displacement,
 			       unsigned size, bool write);
@@ -118,11 +155,21 @@ void lower_resume(struct lowering *l, const uint8_t *at);
 /* lower_integer.c, lower_control.c: false: not one that is translated, and nothing was written. */
 bool lower_integer(struct lowering *l);
 bool lower_control(struct lowering *l);
-/* Instructions from the present one on that are a run, with what it ends in: their bytes, or 0. */
+/* Instructions from the present one on that are a run, with what it ends in: so many, or 0. */
 unsigned lower_run(struct lowering *l);
 void lower_cold_runs(struct lowering *l);
+/* lower_system.c: likewise. */
+bool lower_system(struct lowering *l);
+/* Behind the instruction that STI shadows: interrupts may come; or it is the interpreter's. */
+void lower_shadow_end(struct lowering *l);
+void lower_shadow_keep(struct lowering *l);
+/* translate.c: is what follows an instruction the next one, without leaving translated code? */
+bool lower_goes_on(const struct lowering *l, const struct insn *insn);
+/* lower_control.c: PUSH of world.scratch. */
+void lower_push_scratch(struct lowering *l);
 /* lower_vector.c: likewise. */
 bool lower_vector(struct lowering *l);
+bool lower_x87(struct lowering *l);
 void lower_cold_vectors(struct lowering *l);
 /* The operand that a field of the encoding names, if it is a general register. */
 void lower_place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,
@@ -138,16 +185,43 @@ static inline bool lower_decode(const struct lowering *l, const uint8_t *at, str
 	return decode(at, left < INSN_LENGTH_MAX ? left : INSN_LENGTH_MAX, DECODE_64, out) == 0;
 }
 
-/* The next instruction written may fault, as the guest's would. */
-static inline void lower_may_fault(struct lowering *l)
+static inline bool lower_by_window(const struct lowering *l)
 {
-	l->point[l->point_count].at = l->e.at;
-	l->point[l->point_count++].rip = l->rip;
+	return l->windowed && !l->user_memory;
 }
 
-/* lower_control.c: on to an address that is known, or that is in T. */
+/* The next instruction written may fault, as the guest's would; or for its window. */
+static inline void lower_may_fault(struct lowering *l)
+{
+	l->access.at = code_cache_executed(l->cache, l->e.at);
+	l->access.rip = l->rip;
+	l->point[l->point_count++] = l->access;
+	l->access.size = 0;
+}
+
+/* The next instruction written is the access that was prepared. */
+static inline void lower_touch(struct lowering *l)
+{
+	if (l->access.size)
+		lower_may_fault(l);
+}
+
+/* lower_memory.c: H may be something else now. */
+static inline void lower_forget(struct lowering *l)
+{
+	l->known = INSN_NO_REGISTER;
+}
+/* What the instruction has done to what is known. */
+void lower_remember(struct lowering *l);
+/* lower_control.c: the present instruction is a target: poll, if one further on jumps here. */
+void lower_loop_head(struct lowering *l);
+void lower_cold_jumps(struct lowering *l);
+/*
+ * lower_control.c: on to an address that is known, or that is in T. `undo`: what RSP must be moved
+ * by if that is no address, and the instruction faults.
+ */
 void lower_goto(struct lowering *l, uint64_t rip);
-void lower_goto_t(struct lowering *l);
+void lower_goto_t(struct lowering *l, int32_t undo);
 /* Leave by one of world_code's. */
 void lower_leave(struct lowering *l, const uint8_t *to);
 

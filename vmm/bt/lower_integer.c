@@ -123,6 +123,8 @@ static bool place_get(struct lowering *l, struct place *p, const uint8_t *spare,
 	if (spare[*used] == INSN_NO_REGISTER)
 		return false;
 	p->host = spare[(*used)++];
+	if (p->host == GLUE_H)
+		lower_forget(l);
 	emit_load(&l->e, p->host, home_of(p->reg), 8);
 	return true;
 }
@@ -219,11 +221,14 @@ static bool lower_plain(struct lowering *l)
 	plain_registers(l, &p, &change);
 	if (insn->opcode->id == INSN_DIV || insn->opcode->id == INSN_IDIV)
 		lower_may_fault(l);
+	else
+		lower_touch(l);
 	if (!emit_insn(&l->e, insn, l->raw, &change))
 		l->e.full = true;
+	/* MULX's high half is the later of both. */
+	place_put(l, &p.vvvv);
 	place_put(l, &p.reg);
 	place_put(l, &p.rm);
-	place_put(l, &p.vvvv);
 	if (p.rcx &&
 	    ((is_rcx(&p.reg) && is_written(&p.reg)) || (is_rcx(&p.rm) && is_written(&p.rm))))
 		emit_move(&l->e, HOST_RCX, GLUE_C);

@@ -71,11 +71,126 @@ static bool is_plain(const struct insn *insn, unsigned size)
 	       m->displacement + size < INT32_MAX && m->displacement >= INT32_MIN;
 }
 
+/* So that the register alone says which window it is. */
+static bool is_near(const struct insn *insn)
+{
+	int64_t at = insn->memory.displacement;
+
+	return at > -WINDOW_REACH / 2 && at < WINDOW_REACH / 2 - 4096;
+}
+
 static void add_fill(struct lowering *l, const struct insn *insn, struct emit_memory m,
 		     uint8_t *jump, uint8_t *retry, unsigned what)
 {
 	l->fill[l->fill_count++] = (struct cold_fill){
 		.jump = jump, .retry = retry, .rip = l->rip, .insn = insn, .m = m, .what = what};
+}
+
+/* H becomes the distance to the window of what `base` points to. C is used. */
+static void window_find(struct lowering *l, unsigned base)
+{
+	unsigned who = l->user ? WINDOW_USER : WINDOW_SUPERVISOR;
+	struct emit_memory entry =
+		emit_field(offsetof(struct engine_vcpu, windows.distance) +
+			   sizeof(((struct window_table *)NULL)->distance[0]) * who);
+
+	emit_rorx(&l->e, GLUE_C, base, 32, 8);
+	emit_extend_16(&l->e, GLUE_C, GLUE_C);
+	entry.index = GLUE_C;
+	entry.scale = 8;
+	emit_load(&l->e, GLUE_H, entry, 8);
+}
+
+void lower_again(struct lowering *l, unsigned base, int32_t displacement, unsigned size, bool write)
+{
+	if (lower_by_window(l))
+		l->access = (struct fault_point){.base = (uint8_t)base,
+						 .displacement = displacement,
+						 .size = (uint8_t)size,
+						 .write = write};
+}
+
+/* Registers that instructions write without naming them. */
+static bool writes_implied(const struct insn *insn, unsigned reg)
+{
+	if (insn->encoding != INSN_LEGACY)
+		return false;
+	switch (insn->opcode->id) {
+	case INSN_MUL:
+	case INSN_IMUL_1:
+	case INSN_DIV:
+	case INSN_IDIV:
+	case INSN_CMPXCHG:
+	case INSN_CMPXCHG8B:
+	case INSN_CBW:
+	case INSN_CWD:
+	case INSN_LAHF:
+		return reg == CPU_RAX || reg == CPU_RDX;
+	case INSN_LEAVE:
+		return reg == CPU_RSP || reg == CPU_RBP;
+	default:
+		return false;
+	}
+}
+
+static bool writes(const struct insn *insn, unsigned reg)
+{
+	for (unsigned i = 0; i < INSN_OPERANDS; i++) {
+		const struct operand *o = &insn->operand[i];
+
+		/* AH to DH have numbers of their own. */
+		if (o->kind == OPERAND_GPR && o->access & OPERAND_WRITE &&
+		    (o->reg == reg || o->reg == reg + CPU_GPRS))
+			return true;
+	}
+	return writes_implied(insn, reg);
+}
+
+/* How far an instruction moves a register that it adds a number to; 0: it does something else. */
+static int64_t moves_by(const struct insn *insn, unsigned reg)
+{
+	const struct operand *o = insn->operand;
+
+	if (reg == CPU_RSP && insn->opcode->id == INSN_PUSH)
+		return -8;
+	if (reg == CPU_RSP && insn->opcode->id == INSN_POP)
+		return 8;
+	if (insn->opcode->id != INSN_ADD && insn->opcode->id != INSN_SUB)
+		return 0;
+	if (o[0].kind != OPERAND_GPR || o[0].size != 8 || o[1].kind != OPERAND_IMMEDIATE)
+		return 0;
+	return insn->opcode->id == INSN_ADD ? (int64_t)insn->immediate : -(int64_t)insn->immediate;
+}
+
+void lower_remember(struct lowering *l)
+{
+	unsigned reg = l->known == HOST_RCX ? CPU_RCX : l->known;
+	int64_t by;
+
+	if (reg == INSN_NO_REGISTER)
+		return;
+	by = moves_by(l->insn, reg);
+	if (by && by > -WINDOW_REACH && by < WINDOW_REACH)
+		l->moved += by;
+	else if (writes(l->insn, reg))
+		lower_forget(l);
+	if (l->moved <= -WINDOW_REACH / 2 || l->moved >= WINDOW_REACH / 2)
+		lower_forget(l);
+}
+
+static struct emit_memory window_access(struct lowering *l, unsigned base, int32_t displacement,
+					unsigned size, bool write)
+{
+	struct emit_memory at = emit_at(base, displacement);
+
+	if (l->known != base)
+		window_find(l, base);
+	if (l->known != base && base != GLUE_T)
+		l->moved = 0;
+	l->known = (uint8_t)(base == GLUE_T ? INSN_NO_REGISTER : base);
+	lower_again(l, base, displacement, size, write);
+	at.index = GLUE_H;
+	return at;
 }
 
 uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
@@ -85,6 +200,7 @@ uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, b
 	unsigned from = at.base;
 	uint8_t *skip, *jump;
 
+	lower_forget(l); /* H is no window's */
 	if (at.displacement) {
 		emit_lea(e, GLUE_C, at, 8);
 		from = GLUE_C;
@@ -96,7 +212,7 @@ uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, b
 		emit_lea(e, GLUE_H, last, 8);
 		emit_extract(e, GLUE_H, GLUE_H, FIELD(world.page_mask));
 	}
-	emit_rorx(e, GLUE_C, from, 12);
+	emit_rorx(e, GLUE_C, from, 12, 4);
 	emit_extend_16(e, GLUE_C, GLUE_C);
 	emit_load(e, GLUE_T, emit_field(offsetof(struct engine_vcpu, world.fast) + (write ? 8 : 0)),
 		  8);
@@ -118,8 +234,11 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 			       unsigned size, bool write)
 {
 	struct emit_memory at = emit_at(base, displacement);
-	uint8_t *retry = l->e.at, *jump = lower_probe(l, at, size, write);
+	uint8_t *retry = l->e.at, *jump;
 
+	if (lower_by_window(l))
+		return window_access(l, base, displacement, size, write);
+	jump = lower_probe(l, at, size, write);
 	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
 	at.index = GLUE_H;
 	return at;
@@ -131,10 +250,12 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 	struct emit_memory at;
 	uint8_t *retry = l->e.at, *jump;
 
-	if (is_plain(insn, size))
+	if (is_plain(insn, size) && (!lower_by_window(l) || is_near(insn)))
 		return lower_based(l, host_of(insn->memory.base),
 				   (int32_t)insn->memory.displacement, size, write);
 	lower_address(l, insn, l->next_rip);
+	if (lower_by_window(l))
+		return window_access(l, GLUE_T, 0, size, write);
 	/* T becomes the entry's address: the linear one is made again behind it. */
 	jump = lower_probe(l, emit_at(GLUE_T, 0), size, write);
 	add_fill(l, insn, (struct emit_memory){0}, jump, retry, size | (write ? FILL_WRITE : 0));

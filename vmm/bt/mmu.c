@@ -15,6 +15,7 @@
 #include "devices/lapic.h"
 #include "vmm/base/bytes.h"
 #include "vmm/bt/alignment.h"
+#include "vmm/bt/check.h"
 #include "vmm/bt/debug.h"
 #include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/vcpu.h"
@@ -33,13 +34,6 @@
 
 #define ADDRESS_BITS 46 /* physical; bits above are reserved in page tables */
 #define PTE_RESERVED (PTE_ADDRESS & ~((1ull << ADDRESS_BITS) - 1))
-
-/* A walk's result. */
-struct page {
-	uint64_t gpa;  /* of the byte that was asked for */
-	uint64_t size; /* of the page */
-	bool writable, user, executable, global;
-};
 
 struct walk {
 	struct engine_vcpu *cpu;
@@ -60,7 +54,7 @@ static uint64_t entry_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned wide)
 	/* No memory there: what a bus without a device gives, and that has reserved bits set. */
 	if (!at)
 		return ~0ull;
-	return guest_load(at, wide);
+	return guest_load(check_view_entry(cpu, (void *)at), wide);
 }
 
 static void dirty_note(struct engine_vm *vm, uint64_t gpa)
@@ -85,7 +79,7 @@ static bool entry_mark(struct walk *w, unsigned level, uint64_t bits)
 	if (!at || (w->entry[level] & bits) == bits)
 		return true;
 	dirty_note(w->cpu->vm, w->entry_gpa[level]);
-	return guest_exchange(at, w->wide, &old, old | bits);
+	return guest_exchange(check_view_entry(w->cpu, at), w->wide, &old, old | bits);
 }
 
 static bool has_nx(const struct engine_vcpu *cpu)
@@ -131,6 +125,7 @@ static void page_found(const struct walk *w, uint64_t entry, uint64_t base, uint
 	page->size = size;
 	page->gpa = base + (w->linear & (size - 1));
 	page->global = entry & PTE_GLOBAL && w->cpu->cr4 & CR4_PGE;
+	page->dirty = entry & PTE_DIRTY || w->access == TLB_WRITE;
 }
 
 /* 32-bit paging: SDM vol. 3, 4.3. */
@@ -265,26 +260,33 @@ static bool tlb_hit(const struct engine_vcpu *cpu, const struct tlb_entry *entry
 	return entry->tag == (page | cpu->tlb.context) || entry->tag == (page | TLB_GLOBAL);
 }
 
+#define LARGE_SHIFT 21
+
 static void large_note(struct tlb *tlb, uint64_t linear, uint64_t size)
 {
-	unsigned half = linear >> 63;
-	uint64_t low = linear & ~(size - 1);
+	unsigned bit = linear >> LARGE_SHIFT & (LARGE_BITS - 1);
 
-	if (low < tlb->large_low[half])
-		tlb->large_low[half] = low;
-	if (low + size - 1 > tlb->large_high[half])
-		tlb->large_high[half] = low + size - 1;
+	/* Pages of 4 MiB are two. */
+	tlb->large[bit / 64] |=
+		(size > 1u << LARGE_SHIFT ? 3ull << (bit & ~1u) % 64 : 1ull << bit % 64);
+	tlb->huge |= size > 4u << 20;
+}
+
+static bool large_has(const struct tlb *tlb, uint64_t linear)
+{
+	unsigned bit = linear >> LARGE_SHIFT & (LARGE_BITS - 1);
+
+	return tlb->large[bit / 64] >> bit % 64 & 1;
 }
 
 static void large_forget(struct tlb *tlb)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		tlb->large_low[i] = ~0ull;
-		tlb->large_high[i] = 0;
-	}
+	memset(tlb->large, 0, sizeof(tlb->large));
+	tlb->huge = false;
 }
 
-void tlb_flush(struct engine_vcpu *cpu, bool global)
+/* What is kept of translations but in windows. */
+static void soft_flush(struct engine_vcpu *cpu, bool global)
 {
 	struct tlb *tlb = &cpu->tlb;
 
@@ -301,16 +303,52 @@ void tlb_flush(struct engine_vcpu *cpu, bool global)
 	large_forget(tlb);
 }
 
+/* All entries of 2 MiB around; of all there is, if there are larger pages than 4 MiB. */
+static void large_invalidate(struct engine_vcpu *cpu, uint64_t address)
+{
+	struct tlb *tlb = &cpu->tlb;
+	uint64_t low = address >> (LARGE_SHIFT + 1) << (LARGE_SHIFT + 1);
+	uint64_t size = 2ull << LARGE_SHIFT;
+
+	if (tlb->huge) {
+		low = address >> 30 << 30;
+		size = 1ull << 30;
+	}
+	for (unsigned i = 0; i < TLB_MODES * TLB_ACCESSES * TLB_ENTRIES; i++) {
+		struct tlb_entry *e = &tlb->entry[i / TLB_ENTRIES / TLB_ACCESSES]
+						 [i / TLB_ENTRIES % TLB_ACCESSES][i % TLB_ENTRIES];
+
+		if (e->tag - low < size)
+			e->tag = TLB_NOTHING;
+	}
+	world_invalidate(cpu, low, size);
+}
+
+void tlb_flush(struct engine_vcpu *cpu, bool global)
+{
+	soft_flush(cpu, global);
+	windows_flush(cpu, global);
+}
+
+void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep)
+{
+	/* Ours have no PCID, so they go if it changes. */
+	if (!keep || cpu->cr3 != cr3)
+		soft_flush(cpu, false);
+	windows_switch(cpu, cr3, keep);
+}
+
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 {
 	struct tlb *tlb = &cpu->tlb;
-	unsigned half = address >> 63;
 
-	if (address >= tlb->large_low[half] && address <= tlb->large_high[half]) {
-		tlb_flush(cpu, true);
+	windows_invalidate(cpu, address);
+	/* A page of 1 GiB is noted where it was touched only: all of it may be meant. */
+	if (large_has(tlb, address) || tlb->huge) {
+		large_invalidate(cpu, address);
 		return;
 	}
-	world_invalidate(cpu, address);
+	world_invalidate(cpu, address & ~PAGE_MASK, 4096);
 	for (unsigned mode = 0; mode < TLB_MODES; mode++)
 		for (unsigned access = 0; access < TLB_ACCESSES; access++) {
 			struct tlb_entry *e = tlb_slot(cpu, address, access, mode);
@@ -318,6 +356,34 @@ void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 			if (tlb_hit(cpu, e, address))
 				e->tag = TLB_NOTHING;
 		}
+}
+
+/* Must each access be seen? */
+static bool is_looked_at(const struct engine_vcpu *cpu, uint64_t linear, enum tlb_mode mode)
+{
+	return (cpu->checks & CHECK_DATA && debug_in_page(cpu, linear)) ||
+	       (mode == TLB_USER && alignment_is_on(cpu));
+}
+
+/* The host's page of a guest's that was walked to. NULL: no memory. */
+static uint8_t *page_memory(struct engine_vcpu *cpu, uint64_t gpa, enum tlb_access access)
+{
+	struct guest_memory *memory = cpu->vm->config.memory;
+	uint8_t *host;
+
+	if (access != TLB_WRITE)
+		return (void *)memory_at(memory, gpa & ~PAGE_MASK, 4096);
+	host = memory_at_write(memory, gpa & ~PAGE_MASK, 4096);
+	if (host)
+		dirty_note(cpu->vm, gpa);
+	return host;
+}
+
+bool linear_walk(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
+		 struct page *out)
+{
+	translate(cpu, address, access, cpu->tlb_mode, out);
+	return page_memory(cpu, out->gpa, access) && !is_looked_at(cpu, address, cpu->tlb_mode);
 }
 
 /* The host page of `linear`, by the TLB or by a walk. NULL: no memory, *gpa says where. */
@@ -334,15 +400,11 @@ static uint8_t *page_host(struct engine_vcpu *cpu, uint64_t linear, enum tlb_acc
 	}
 	translate(cpu, linear, access, mode, &page);
 	*gpa = page.gpa;
-	host = access == TLB_WRITE
-		       ? memory_at_write(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096)
-		       : (void *)memory_at(cpu->vm->config.memory, page.gpa & ~PAGE_MASK, 4096);
+	host = page_memory(cpu, page.gpa, access);
 	if (!host)
 		return NULL;
-	if (access == TLB_WRITE)
-		dirty_note(cpu->vm, page.gpa);
-	if (access != TLB_FETCH && ((cpu->checks & CHECK_DATA && debug_in_page(cpu, linear)) ||
-				    (mode == TLB_USER && alignment_is_on(cpu))))
+	host = check_view_page(cpu, host);
+	if (access != TLB_FETCH && is_looked_at(cpu, linear, mode))
 		return host;
 	if (page.size > 4096)
 		large_note(&cpu->tlb, linear, page.size);

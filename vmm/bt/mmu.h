@@ -20,6 +20,7 @@ enum tlb_mode { TLB_SUPERVISOR, TLB_SUPERVISOR_AC, TLB_USER, TLB_MODES };
 #define TLB_GLOBAL  0u           /* as a context: pages of every address space */
 #define TLB_NOTHING (1ull << 62) /* a tag that no address has: it would not be canonical */
 #define TLB_CONTEXT 0xfffull     /* the low bits of a tag */
+#define LARGE_BITS  4096u
 
 struct tlb_entry {
 	uint64_t tag; /* linear page | context; an entry that holds nothing has a tag no page has */
@@ -30,8 +31,12 @@ struct tlb_entry {
 struct tlb {
 	struct tlb_entry entry[TLB_MODES][TLB_ACCESSES][TLB_ENTRIES];
 	uint16_t context; /* 1 to 4095: of the present address space */
-	/* Linear addresses that large pages have entries for: INVLPG there drops all. Per half. */
-	uint64_t large_low[2], large_high[2];
+	/*
+	 * Where large pages have entries, of which INVLPG drops all: a bit for 2 MiB, by the low
+	 * bits of its number. And is there one of more?
+	 */
+	uint64_t large[LARGE_BITS / 64];
+	bool huge;
 };
 
 uint64_t linear_read(struct engine_vcpu *cpu, uint64_t address, unsigned size);
@@ -71,10 +76,26 @@ uint8_t *linear_host(struct engine_vcpu *cpu, uint64_t address, unsigned size,
  */
 uint8_t *linear_page(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
 		     bool *global);
+/* A page as the guest's tables have it. */
+struct page {
+	uint64_t gpa;  /* of the byte that was asked for */
+	uint64_t size; /* of the page */
+	bool writable, user, executable, global;
+	bool dirty; /* so it is marked */
+};
+/*
+ * The same by a walk, which marks it accessed, or dirty. False: no memory, or its accesses are
+ * looked at one by one.
+ */
+bool linear_walk(struct engine_vcpu *cpu, uint64_t address, enum tlb_access access,
+		 struct page *out);
 /* The page of code at `address`: its host address and its guest-physical one. NULL: no memory. */
 const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t *gpa);
 
+/* All translations, or all but the global ones, of every address space. */
 void tlb_flush(struct engine_vcpu *cpu, bool global);
+/* CR3 is about to be `cr3`; its address space's translations may be kept, or not. */
+void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep);
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address);
 
 #endif

@@ -38,12 +38,8 @@ enum { HOST_G = 8, HOST_E = 9, HOST_B = 10 };
 #define MXCSR_HOST 0x1f80u
 
 #define X87_MASKS   0x3fu /* of the control word: all exceptions masked */
-#define X87_SUMMARY 0x80u /* of the status word: an exception is pending */
 
 /* Offsets in the image of x87. */
-#define X87_OPCODE    6
-#define X87_IP        8
-#define X87_DP        16
 #define X87_REGISTERS 32
 
 struct native_frame {
@@ -151,11 +147,11 @@ __attribute__((noinline)) static void x87_load(const struct vector_state *v)
 /* Where the last instruction was is the guest's and stays; so does an MXCSR that can be loaded. */
 __attribute__((noinline)) static void x87_save(struct vector_state *v)
 {
-	uint8_t last[X87_REGISTERS - X87_OPCODE];
+	uint8_t last[X87_REGISTERS - X87_AT_OPCODE];
 
-	memcpy(last, v->x87 + X87_OPCODE, sizeof(last));
+	memcpy(last, v->x87 + X87_AT_OPCODE, sizeof(last));
 	__asm__ volatile("fxsave64 %0\n\tfninit" : "+m"(v->x87));
-	memcpy(v->x87 + X87_OPCODE, last, sizeof(last));
+	memcpy(v->x87 + X87_AT_OPCODE, last, sizeof(last));
 }
 
 void native_x87_settle(struct vector_state *v)
@@ -572,7 +568,7 @@ static bool is_waiting(const struct insn *insn)
 }
 
 /* Those that only control the unit are not what its last instruction is: SDM vol. 1, 8.1.8. */
-static bool is_control(const struct insn *insn)
+bool native_is_control(const struct insn *insn)
 {
 	unsigned reg = insn->modrm >> 3 & 7;
 
@@ -589,16 +585,16 @@ static void x87_note(struct engine_vcpu *cpu, const struct insn *insn, const str
 	struct vector_state *v = &cpu->vector;
 
 	if (insn->code == 0xdb && insn->modrm == 0xe3) { /* FNINIT */
-		memset(v->x87 + X87_OPCODE, 0, X87_DP + 8 - X87_OPCODE);
+		memset(v->x87 + X87_AT_OPCODE, 0, X87_AT_DP + 8 - X87_AT_OPCODE);
 		v->x87_cs = v->x87_ds = 0;
 	}
-	if (is_control(insn))
+	if (native_is_control(insn))
 		return;
-	le16_put(v->x87 + X87_OPCODE, (uint16_t)((insn->code & 7) << 8 | insn->modrm));
-	le64_put(v->x87 + X87_IP, cpu->rip);
+	le16_put(v->x87 + X87_AT_OPCODE, (uint16_t)((insn->code & 7) << 8 | insn->modrm));
+	le64_put(v->x87 + X87_AT_IP, cpu->rip);
 	v->x87_cs = cpu->segment[CPU_CS].selector;
 	if (memory) {
-		le64_put(v->x87 + X87_DP, operand);
+		le64_put(v->x87 + X87_AT_DP, operand);
 		v->x87_ds = cpu->segment[insn->memory.segment].selector;
 	}
 }

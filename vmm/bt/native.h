@@ -49,4 +49,13 @@ void native_memory_store(struct engine_vcpu *cpu, const struct insn *insn, const
  */
 bool native_fault(const ucontext_t *context);
 
+/* Where vector_state.x87 has its status, and what its last instruction was. */
+#define X87_AT_STATUS 2
+#define X87_AT_OPCODE 6
+#define X87_AT_IP     8
+#define X87_AT_DP     16
+#define X87_SUMMARY   0x80u /* of the status word: an exception is pending */
+/* One of x87 that only controls the unit: FLDCW, FNSTCW, FNSTSW, FNCLEX and old ones. */
+bool native_is_control(const struct insn *insn);
+
 #endif

@@ -34,6 +34,7 @@
 #include <string.h>
 
 #include "vmm/bt/lower.h"
+#include "vmm/bt/native.h"
 
 #define FIELD(name) emit_field(offsetof(struct engine_vcpu, name))
 
@@ -127,10 +128,63 @@ static void emit_vectors(struct emit *e, bool store)
 	emit_store_constant(e, FIELD(world.vectors_away), store);
 }
 
-static void emit_enter(struct emit *e, bool vectors)
+/* XSAVE64 (0F AE /4) or XRSTOR64 (/5) of x87's part alone: EDX:EAX is 1. */
+static void emit_x87_image(struct emit *e, unsigned extension)
 {
-	if (vectors)
-		emit_vectors(e, false);
+	emit_constant(e, CPU_RAX, 1);
+	emit_constant(e, CPU_RDX, 0);
+	emit_byte(e, 0x65);
+	emit_byte(e, 0x48);
+	emit_byte(e, 0x0f);
+	emit_byte(e, 0xae);
+	emit_byte(e, extension << 3 | 4);
+	emit_byte(e, 0x25);
+	emit_number(e, offsetof(struct engine_vcpu, vector.x87), 4);
+}
+
+/* RAX and RDX are stored. Of the last instruction the host has its own idea: ours is kept. */
+static void emit_x87_save(struct emit *e)
+{
+	struct emit_memory opcode = FIELD(vector.x87[X87_AT_OPCODE]),
+			   ip = FIELD(vector.x87[X87_AT_IP]), dp = FIELD(vector.x87[X87_AT_DP]);
+
+	emit_load(e, GLUE_C, ip, 8);
+	emit_load(e, GLUE_T, dp, 8);
+	emit_load(e, GLUE_H, opcode, 2);
+	emit_x87_image(e, 4);
+	emit_store(e, ip, GLUE_C, 8);
+	emit_store(e, dp, GLUE_T, 8);
+	emit_store(e, opcode, GLUE_H, 2);
+	emit_store_constant(e, FIELD(world.x87_away), 1);
+}
+
+/* Where flags do not matter: over what follows if a field is not zero, or if it is. */
+static uint8_t *emit_skip_if_field(struct emit *e, struct emit_memory field, bool zero)
+{
+	emit_load(e, GLUE_C, field, 8);
+	emit_byte(e, 0x48); /* TEST C, C */
+	emit_byte(e, 0x85);
+	emit_byte(e, 0xc9);
+	return emit_jump_if(e, zero ? 4 : 5);
+}
+
+/* x87's registers are loaded. RAX and RDX change. */
+static void emit_x87_load(struct emit *e)
+{
+	emit_store_constant(e, FIELD(vector.x87_header), 1);
+	emit_x87_image(e, 5);
+	emit_store_constant(e, FIELD(world.x87_away), 0);
+}
+
+static void emit_enter(struct emit *e)
+{
+	uint8_t *skip = emit_skip_if_field(e, FIELD(world.vectors_back), true);
+
+	emit_vectors(e, false);
+	emit_jump_aim(skip, e->at);
+	skip = emit_skip_if_field(e, FIELD(world.x87_back), true);
+	emit_x87_load(e);
+	emit_jump_aim(skip, e->at);
 	for (unsigned i = 0; i < sizeof(saved); i++)
 		emit_push_pop(e, 0x50, saved[i]);
 	emit_store(e, FIELD(world.host_rsp), CPU_RSP, 8);
@@ -156,11 +210,11 @@ static void emit_leave(struct emit *e)
 	emit_stack_field(e, 0x8f, 0, offsetof(struct engine_vcpu, world.host_flags));
 	emit_byte(e, 0xfc); /* CLD */
 	/* Flags are saved: anything goes. */
-	emit_load(e, GLUE_C, FIELD(world.vectors_away), 8);
-	emit_byte(e, 0x48); /* TEST C, C */
-	emit_byte(e, 0x85);
-	emit_byte(e, 0xc9);
-	away = emit_jump_if(e, 5);
+	away = emit_skip_if_field(e, FIELD(world.x87_away), false);
+	emit_x87_save(e);
+	emit_store_constant(e, FIELD(world.x87_live), 1);
+	emit_jump_aim(away, e->at);
+	away = emit_skip_if_field(e, FIELD(world.vectors_away), false);
 	emit_vectors(e, true);
 	emit_store_constant(e, FIELD(world.vectors_live), 1);
 	emit_jump_aim(away, e->at);
@@ -186,6 +240,26 @@ static const uint8_t *emit_vectors_wanted(struct code_cache *c, struct emit *e,
 	return at;
 }
 
+/* A block wants x87's registers. */
+static const uint8_t *emit_x87_wanted(struct code_cache *c, struct emit *e, const uint8_t *fault)
+{
+	const uint8_t *at = code_cache_executed(c, e->at);
+	uint8_t *skip;
+
+	emit_store(e, FIELD(world.exit_rip), GLUE_T, 8);
+	emit_load(e, GLUE_C, FIELD(world.x87_unusable), 8);
+	skip = emit_skip_if_zero(e);
+	emit_jump_aim(emit_jump(e), code_cache_written(c, fault));
+	emit_skip_end(e, skip);
+	emit_move(e, GLUE_T, CPU_RAX);
+	emit_move(e, GLUE_H, CPU_RDX);
+	emit_x87_load(e);
+	emit_move(e, CPU_RAX, GLUE_T);
+	emit_move(e, CPU_RDX, GLUE_H);
+	emit_jump_memory(e, FIELD(world.resume));
+	return at;
+}
+
 static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world_exit reason,
 				bool rip_in_t)
 {
@@ -203,15 +277,15 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	struct emit e = {.at = c->write, .end = c->write + WORLD_SIZE};
 
 	out->enter = code_cache_executed(c, e.at);
-	emit_enter(&e, false);
-	out->enter_vectors = code_cache_executed(c, e.at);
-	emit_enter(&e, true);
+	emit_enter(&e);
 	out->lookup = emit_exit(c, &e, WORLD_LOOKUP, true);
 	out->interpret = emit_exit(c, &e, WORLD_INTERPRET, true);
 	out->attention = emit_exit(c, &e, WORLD_ATTENTION, true);
 	out->fill = emit_exit(c, &e, WORLD_FILL, false);
+	out->insn = emit_exit(c, &e, WORLD_INSN, true);
 	out->fault = emit_exit(c, &e, WORLD_INTERPRET, false);
 	out->vectors = emit_vectors_wanted(c, &e, out->fault);
+	out->x87 = emit_x87_wanted(c, &e, out->fault);
 	assert(!e.full);
 	c->kept = c->used = WORLD_SIZE;
 }
@@ -220,63 +294,179 @@ void translate_world(struct code_cache *c, struct world_code *out)
 
 static bool lower(struct lowering *l)
 {
-	return lower_control(l) || lower_integer(l) || lower_vector(l);
+	return lower_control(l) || lower_integer(l) || lower_vector(l) || lower_x87(l) ||
+	       lower_system(l);
 }
 
 /* Out of line: where a jump goes until it is linked. */
-static void lower_links(struct lowering *l, uint8_t *stubs[BLOCK_LINKS], struct block_link *links)
+static void lower_links(struct lowering *l, struct block_link *links)
 {
 	for (unsigned i = 0; i < l->link_count; i++) {
-		stubs[i] = l->e.at;
+		uint8_t *stub = l->e.at;
+
+		if (l->e.full)
+			return;
 		emit_constant(&l->e, GLUE_T, (uintptr_t)&links[i]);
 		emit_store(&l->e, FIELD(world.exit_link), GLUE_T, 8);
 		emit_constant(&l->e, GLUE_T, l->link[i].rip);
 		lower_leave(l, l->world->lookup);
-		emit_jump_aim(l->link[i].jump, stubs[i]);
+		emit_jump_aim(l->link[i].jump, stub);
+		links[i] = (struct block_link){.displacement = l->link[i].jump, .stub = stub};
 	}
 }
 
-/* The straight line from `at` on. Returns the guest's bytes. */
-static unsigned lower_block(struct lowering *l, const uint8_t *at)
+/* Is what follows certainly elsewhere, or in another mode? */
+static bool goes_elsewhere(const struct insn *insn)
 {
-	unsigned done = 0;
-
-	for (unsigned i = 0; i < BLOCK_INSNS && !l->ended; i++) {
-		struct insn *insn = &l->insns[i];
-		bool good = lower_decode(l, at + done, insn);
-		unsigned run;
-
-		l->insn = insn;
-		l->raw = at + done;
-		l->rip = l->first + done;
-		l->next_rip = l->rip + (good ? insn->length : 0);
-		run = good ? lower_run(l) : 0;
-		if (run) {
-			done += run;
-			continue;
-		}
-		if (!good || !lower(l)) {
-			emit_constant(&l->e, GLUE_T, l->rip);
-			lower_leave(l, l->world->interpret);
-			l->ended = true;
-			break;
-		}
-		done += insn->length;
+	switch (insn->opcode->id) {
+	case INSN_SYSCALL:
+	case INSN_SYSRET:
+	case INSN_IRET:
+	case INSN_HLT:
+	case INSN_INT:
+	case INSN_INT3:
+	case INSN_INT1:
+	case INSN_UD:
+	case INSN_LOOP:
+	case INSN_LOOPE:
+	case INSN_LOOPNE:
+	case INSN_JCXZ:
+	case INSN_CALL:
+	case INSN_CALL_INDIRECT:
+	case INSN_JMP:
+	case INSN_JMP_INDIRECT:
+	case INSN_RET:
+	case INSN_RET_FAR:
+	case INSN_JMP_FAR_INDIRECT:
+	case INSN_CALL_FAR_INDIRECT:
+		return true;
+	default:
+		return false;
 	}
-	if (!l->ended)
-		lower_goto(l, l->first + done);
-	return done;
+}
+
+/* Does the line end with it? */
+static bool is_end(const struct lowering *l, const struct insn *insn)
+{
+	return insn->opcode->id == INSN_JCC ? !l->is_long : goes_elsewhere(insn);
+}
+
+bool lower_goes_on(const struct lowering *l, const struct insn *insn)
+{
+	return !is_end(l, insn) && insn->opcode->id != INSN_JCC && insn->opcode->id != INSN_STI;
+}
+
+/* It jumps to an instruction ahead of it on the line. */
+static void target_note(struct lowering *l, const struct insn *insn, uint64_t next)
+{
+	uint64_t target = next + insn->immediate;
+
+	if (!l->loops || (insn->opcode->id != INSN_JCC && insn->opcode->id != INSN_JMP))
+		return;
+	for (unsigned i = 0; i < l->count; i++)
+		l->target[i] |= l->rips[i] == target;
+}
+
+/* The line from `at` on: to the end of the page, of what is decoded, or where it must end. */
+static void line_find(struct lowering *l, const uint8_t *at)
+{
+	bool ended = false;
+
+	for (l->count = 0; l->count < BLOCK_INSNS && !ended;) {
+		struct insn *insn = &l->insns[l->count];
+		uint64_t rip = l->first + (uint64_t)(at - l->raw);
+
+		if (!lower_decode(l, at, insn))
+			return;
+		l->rips[l->count] = rip;
+		l->target[l->count++] = false;
+		at += insn->length;
+		target_note(l, insn, rip + insn->length);
+		ended = is_end(l, insn);
+	}
+}
+
+/*
+ * Leave for one instruction, decoded as it is, and come back behind it. False: not where each block
+ * is run twice.
+ */
+static bool lower_by_interpreter(struct lowering *l)
+{
+	const struct insn *insn;
+	uint8_t *behind = NULL;
+
+	/* native.c has a stub for each that its vCPU has decoded. */
+	if (l->shadow || l->checked || l->insn->opcode->id == INSN_NATIVE ||
+	    l->insn->opcode->id == INSN_X87)
+		return false;
+	insn = code_cache_add_insn(l->cache, l->insn);
+	if (!insn)
+		return false;
+	emit_constant(&l->e, GLUE_T, (uintptr_t)insn);
+	emit_store(&l->e, FIELD(world.exit_insn), GLUE_T, 8);
+	l->ended = goes_elsewhere(insn);
+	if (l->ended) {
+		emit_store_constant(&l->e, FIELD(world.resume), 0);
+	} else {
+		behind = emit_lea_ahead(&l->e, GLUE_T);
+		emit_store(&l->e, FIELD(world.resume), GLUE_T, 8);
+	}
+	emit_constant(&l->e, GLUE_T, l->rip);
+	lower_leave(l, l->world->insn);
+	emit_jump_aim(behind, l->e.at);
+	lower_forget(l);
+	l->vectors = l->x87 = false;
+	return true;
+}
+
+/* Returns the guest's bytes. */
+static unsigned lower_block(struct lowering *l, const uint8_t *first)
+{
+	uint64_t end = l->first;
+
+	l->raw = first;
+	line_find(l, first);
+	for (l->at = 0; l->at < l->count && !l->ended;) {
+		unsigned run;
+		bool shadowed;
+
+		l->insn = &l->insns[l->at];
+		l->rip = l->rips[l->at];
+		l->raw = first + (l->rip - l->first);
+		l->next_rip = l->rip + l->insn->length;
+		lower_loop_head(l);
+		shadowed = l->shadow;
+		run = shadowed ? 0 : lower_run(l);
+		if (!run && !lower(l) && !lower_by_interpreter(l))
+			break;
+		if (!run)
+			lower_remember(l);
+		if (shadowed)
+			lower_shadow_end(l);
+		l->at += run ? run : 1;
+		end = l->rips[l->at - 1] + l->insns[l->at - 1].length;
+	}
+	if (!l->ended && l->count && l->at == l->count &&
+	    (l->count == BLOCK_INSNS || end % 4096 == 0)) {
+		lower_goto(l, end);
+	} else if (!l->ended) {
+		if (l->shadow)
+			lower_shadow_keep(l);
+		emit_constant(&l->e, GLUE_T, end);
+		lower_leave(l, l->world->interpret);
+	}
+	return (unsigned)(end - l->first);
 }
 
 struct block *translate_block(struct code_cache *c, const struct world_code *world,
-			      const uint8_t *page, uint64_t gpa, uint64_t rip)
+			      const uint8_t *page, const struct block *wanted, bool windowed)
 {
 	static _Thread_local struct lowering lowering;
 	struct lowering *l = &lowering;
-	uint8_t *room = code_cache_room(c, BLOCK_ROOM), *stubs[BLOCK_LINKS] = {0};
-	unsigned offset = rip & 4095, length;
+	uint8_t *room = code_cache_room(c, BLOCK_ROOM);
+	unsigned offset = wanted->rip & 4095;
+	struct block block = *wanted;
 	uint8_t bytes[4096];
-	struct block *b;
 
 	if (!room)
 		return NULL;
@@ -285,23 +475,34 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->e = (struct emit){.at = room, .end = room + BLOCK_ROOM};
 	l->cache = c;
 	l->world = world;
-	l->first = rip;
-	l->fill_count = l->link_count = l->point_count = 0;
-	l->ended = l->vectors = false;
+	l->checked = c->checked;
+	l->first = wanted->rip;
+	l->user = wanted->user;
+	l->windowed = windowed;
+	l->is_long = windowed || c->checked;
+	l->loops = windowed && !c->checked;
+	l->access.size = 0;
+	l->known = INSN_NO_REGISTER;
+	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
+	l->ended = l->vectors = l->x87 = false;
+	l->shadow = l->user_memory = false;
+	l->want_count = 0;
 	l->run_count = 0;
 	l->end = bytes + sizeof(bytes);
-	length = lower_block(l, bytes + offset);
+	block.length = lower_block(l, bytes + offset);
+	lower_cold_jumps(l);
 	lower_cold_runs(l);
 	lower_cold_fills(l);
 	lower_cold_vectors(l);
-	lower_links(l, stubs, c->blocks[c->block_count].link);
+	block.link_count = l->link_count;
+	block.link = code_cache_links(c, l->link_count);
+	if (!block.link)
+		return NULL;
+	lower_links(l, block.link);
 	if (l->e.full)
 		return NULL;
 	for (unsigned i = 0; i < l->point_count; i++)
-		if (!code_cache_add_point(c, l->point[i].at, l->point[i].rip))
+		if (!code_cache_add_point(c, &l->point[i]))
 			return NULL;
-	b = code_cache_add(c, gpa, rip, length, room, l->e.at);
-	for (unsigned i = 0; b && i < l->link_count; i++)
-		b->link[i] = (struct block_link){.displacement = l->link[i].jump, .stub = stubs[i]};
-	return b;
+	return code_cache_add(c, &block, room, l->e.at);
 }

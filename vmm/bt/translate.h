@@ -10,10 +10,10 @@
 void translate_world(struct code_cache *c, struct world_code *out);
 
 /*
- * The block at `rip`, of which `page` is the page of code on the host and `gpa` the address. NULL:
- * the cache is full. The cache's lock is held.
+ * The block that `wanted` has gpa, rip and user of; `page` is the page of code on the host. Its
+ * accesses are by windows or by the soft TLB. NULL: the cache is full. The cache's lock is held.
  */
 struct block *translate_block(struct code_cache *c, const struct world_code *world,
-			      const uint8_t *page, uint64_t gpa, uint64_t rip);
+			      const uint8_t *page, const struct block *wanted, bool windowed);
 
 #endif

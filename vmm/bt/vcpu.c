@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
 #include "vmm/base/clock.h"
+#include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
 #include "vmm/bt/native.h"
 #include "vmm/bt/state.h"
@@ -271,6 +273,8 @@ static void signals_unblock(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGFPE);
 	sigaddset(&set, SIGILL);
+	sigaddset(&set, SIGSEGV);
+	sigaddset(&set, SIGBUS);
 	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
@@ -302,14 +306,13 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 {
 	enum vcpu_exit why;
 
-	(void)err;
 	signals_unblock();
 	if (cpu->vm->code)
 		world_thread_begin(cpu);
 	why = run(cpu);
 	if (cpu->vm->code)
 		world_thread_end(cpu);
-	return why;
+	return check_failed(cpu, err) ? VCPU_EXIT_FAILED : why;
 }
 
 int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_table *cpuid,
@@ -317,13 +320,14 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 {
 	struct lapic_config config = {
 		.ops = &lapic_ops, .id = index, .bsp = index == 0, .virtual_wire = index == 0};
-	struct engine_vcpu *cpu = aligned_alloc(64, (sizeof(*cpu) + 63) & ~63ul);
+	/* Large tables, of which little is touched. */
+	struct engine_vcpu *cpu = mmap(NULL, sizeof(*cpu), PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	pthread_condattr_t attributes;
 	int ret;
 
-	if (!cpu)
+	if (cpu == MAP_FAILED)
 		return error_set(err, -ENOMEM, NULL, "vCPU: out of memory");
-	memset(cpu, 0, sizeof(*cpu));
 	cpu->vm = vm;
 	cpu->index = index;
 	cpu->own_cpuid = *cpuid;
@@ -336,11 +340,14 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 	pthread_cond_init(&cpu->wait_changed, &attributes);
 	pthread_condattr_destroy(&attributes);
 	config.arg = cpu;
+	windows_table_init(cpu);
 	ret = native_create(&cpu->native);
 	if (ret == 0 && vm->code)
 		ret = world_create(cpu);
 	if (ret == 0 && vm->code)
 		ret = bt_timer_create(cpu);
+	if (ret == 0 && vm->code && vm->config.check)
+		ret = check_create(&cpu->check);
 	if (ret == 0)
 		ret = lapic_create(vm->apics, &config, &cpu->lapic);
 	if (ret) {
@@ -362,9 +369,10 @@ void bt_vcpu_destroy(struct engine_vcpu *cpu)
 	lapic_destroy(cpu->lapic);
 	native_destroy(cpu->native);
 	world_destroy(cpu);
+	check_destroy(cpu->check);
 	if (cpu->timer_fd > 0)
 		close(cpu->timer_fd);
 	pthread_cond_destroy(&cpu->wait_changed);
 	pthread_mutex_destroy(&cpu->wait_lock);
-	free(cpu);
+	munmap(cpu, sizeof(*cpu));
 }

@@ -23,6 +23,8 @@ void bt_irq_stop(struct engine_vm *vm);
 /* A timer that wakes the vCPU: at a time of CLOCK_MONOTONIC, 0 never. On its own thread. */
 int bt_timer_create(struct engine_vcpu *cpu);
 void bt_timer_set(struct engine_vcpu *cpu, uint64_t deadline_ns);
+/* Some vCPU runs translated code: world_sample is called now and then, while any does. */
+void bt_sampling_start(struct engine_vm *vm);
 void bt_msi_send(struct engine_vm *vm, const struct msi_message *message);
 int bt_msi_line_create(struct engine_vm *vm, struct msi_line **out, int *fd);
 int bt_msi_line_set(struct msi_line *line, const struct msi_message *message);

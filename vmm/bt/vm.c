@@ -22,7 +22,7 @@
 
 /* Signals of instructions that a guest has us run. Others are as before. */
 
-static const int fault_signals[] = {SIGFPE, SIGILL, SIGSEGV};
+static const int fault_signals[] = {SIGFPE, SIGILL, SIGSEGV, SIGBUS};
 static struct sigaction old_action[ARRAY_SIZE(fault_signals)];
 
 static void on_fault(int signal, siginfo_t *info, void *context)
@@ -33,7 +33,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
 		if (fault_signals[i] == signal)
 			old = &old_action[i];
 
-	if (world_fault(context) || native_fault(context))
+	if (world_fault(signal, context) || native_fault(context))
 		return;
 	if (old->sa_flags & SA_SIGINFO && old->sa_sigaction) {
 		old->sa_sigaction(signal, info, context);
@@ -144,6 +144,7 @@ static void bt_vm_destroy(struct engine_vm *vm)
 		bt_vcpu_destroy(vm->vcpu[i]);
 	apic_bus_destroy(vm->apics);
 	vm->config.memory->writing = NULL;
+	windows_destroy(vm->windows);
 	code_cache_destroy(vm->code);
 	pthread_rwlock_destroy(&vm->in_code);
 	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
@@ -173,7 +174,7 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	if (!vm)
 		return error_set(err, -ENOMEM, NULL, "VM: out of memory");
 	vm->config = *config;
-	vm->epoll_fd = vm->stop_fd = -1;
+	vm->epoll_fd = vm->stop_fd = vm->sample_fd = -1;
 	pthread_rwlock_init(&vm->doorbell_lock, NULL);
 	pthread_mutex_init(&vm->line_lock, NULL);
 	vm->tsc_khz = tsc_rate();
@@ -186,7 +187,10 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	if (ret == 0 && config->translate)
 		ret = code_cache_create(config->memory, &vm->code);
 	if (ret == 0 && vm->code) {
+		vm->code->checked = config->check;
 		translate_world(vm->code, &vm->world_code);
+		/* What is held against the interpreter has its memory copied: check.c. */
+		vm->windows = config->check ? NULL : windows_create(vm);
 		config->memory->writing_arg = vm;
 		config->memory->writing = world_memory_writing;
 	}

@@ -13,10 +13,10 @@ struct world_code {
 	const uint8_t *enter;              /* a function of no arguments; GS is set */
 	const uint8_t *lookup, *interpret; /* exit_rip is in T (lower.h) */
 	const uint8_t *attention;          /* so it is here */
-	const uint8_t *enter_vectors;      /* the same, with the vector registers loaded */
-	const uint8_t *vectors;            /* to load them: exit_rip is in T, resume is stored */
-	const uint8_t *fill;               /* exit_rip is stored */
+	const uint8_t *vectors, *x87;      /* to load them: exit_rip is in T, resume is stored */
+	const uint8_t *fill, *insn;        /* exit_rip is stored */
 	const uint8_t *fault;              /* likewise: the interpreter finds out what it is */
+	bool has_smap;                     /* the guest's processors have STAC and CLAC */
 };
 
 #define DOORBELLS_MAX 1024u
@@ -50,6 +50,9 @@ struct engine_vm {
 	struct code_cache *code;
 	struct world_code world_code;
 	pthread_rwlock_t in_code; /* held for reading by those that run it */
+	struct windows *windows;  /* NULL: none */
+	int sample_fd;            /* irq.c: a timer, while vCPUs run */
+	_Atomic bool sampling;
 };
 
 /* vm.c: all vCPUs forget what they know about addresses, soon. */

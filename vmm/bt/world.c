@@ -13,7 +13,10 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "vmm/bt/check.h"
 #include "vmm/bt/interp.h"
+#include "vmm/bt/native.h"
+#include "vmm/bt/system.h"
 #include "vmm/bt/translate.h"
 #include "vmm/bt/vcpu.h"
 #include "vmm/core/vcpu.h"
@@ -29,14 +32,44 @@
 /* The negated page number of a page in the upper half has this bit clear. */
 #define TAG_LOW_HALF(tag) (-(tag) >> 51 == 0)
 
+/*
+ * What an entry has that holds nothing. Zero would be a hit for page 0: at its own index, and for
+ * an access that begins in the last page there is and ends there.
+ */
+static uint64_t empty_tag(unsigned index)
+{
+	return index == 0 || index == FAST_ENTRIES - 1;
+}
+
+static void fast_empty(struct fast_tlb *t)
+{
+	memset(t->tag, 0, sizeof(t->tag));
+	t->tag[0] = empty_tag(0);
+	t->tag[FAST_ENTRIES - 1] = empty_tag(FAST_ENTRIES - 1);
+	t->filled = 0;
+}
+
+/* And of known code: the negation of an address that has another index. */
+static uint64_t no_jump(unsigned index)
+{
+	return index == JUMP_ENTRIES - 1 ? 2 : 1;
+}
+
 int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 
-	w->vectors_away = 1;
+	w->vectors_away = w->x87_away = 1;
 	w->host_mxcsr = 0x1f80;
 	w->page_mask = ~4095ull;
 	w->jump_mask = JUMP_ENTRIES - 1;
+	w->not_if = ~(uint64_t)RFLAGS_IF;
+	w->not_ac = ~(uint64_t)RFLAGS_AC;
+	w->carried = FLAGS_CARRIED;
+	w->not_carried = ~FLAGS_CARRIED;
+	cpu->vm->world_code.has_smap = cpu_has(cpu, 7, CPUID_EBX, 20);
+	w->sign_mask = ~0ull << 47;
+	w->mixed_mask = 0x1fffe;
 	w->signal_stack = malloc(SIGNAL_STACK);
 	for (unsigned i = 0; i < 2; i++)
 		w->jump[i].entry = calloc(JUMP_ENTRIES, sizeof(*w->jumps));
@@ -46,9 +79,9 @@ int world_create(struct engine_vcpu *cpu)
 		if (!w->jump[i / 3].entry || !w->signal_stack || !w->tlb[i / 2][i % 2])
 			return -ENOMEM;
 	for (unsigned i = 0; i < 6; i++)
-		w->tlb[i / 2][i % 2]->tag[0] = 1;       /* a sum of zero would be page 0 */
-	for (unsigned i = 0; i < 2 * JUMP_ENTRIES; i++) /* the negated address of no code */
-		w->jump[i % 2].entry[i / 2].tag = 1;
+		fast_empty(w->tlb[i / 2][i % 2]);
+	for (unsigned i = 0; i < 2 * JUMP_ENTRIES; i++)
+		w->jump[i % 2].entry[i / 2].tag = no_jump(i / 2);
 	return 0;
 }
 
@@ -69,19 +102,52 @@ static void signal_stack_arm(struct engine_vcpu *cpu)
 	sigaltstack(&stack, NULL);
 }
 
-bool world_fault(void *context)
+/* Blocks are invalid: nobody is to find them in a jump table any more. */
+static void code_changed(struct engine_vm *vm)
 {
+	for (unsigned i = 0; i < vm->config.vcpus; i++)
+		/* Our own will look before it goes on. */
+		if (vm->vcpu[i] && !atomic_exchange(&vm->vcpu[i]->code_changed, true) &&
+		    vm->vcpu[i] != in_world && atomic_load(&vm->vcpu[i]->in_guest))
+			bt_vcpu_wake(vm->vcpu[i]);
+}
+
+/* Registers in the order of their numbers. */
+static const uint8_t places[CPU_GPRS] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+					 REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+					 REG_R12, REG_R13, REG_R14, REG_R15};
+
+/* A window's page is missing: is it there now? The access is done anew, with the distance. */
+static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *g)
+{
+	uint64_t linear = (uint64_t)g[places[point->base]] + (uint64_t)(int64_t)point->displacement;
+	uint64_t distance;
+	bool good = windows_fill(cpu, linear, point->size, point->write, &distance);
+
+	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
+		code_changed(cpu->vm);
+	if (!good || atomic_load(&cpu->code_changed))
+		return false;
+	g[REG_R11] = (greg_t)distance;
+	return true;
+}
+
+bool world_fault(int signal, void *context)
+{
+	const struct fault_point *point;
 	ucontext_t *uc = context;
 	greg_t *g = uc->uc_mcontext.gregs;
-	uint64_t rip;
+	bool memory = signal == SIGSEGV || signal == SIGBUS;
 
 	if (!in_world)
 		return false;
-	if (!code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &rip) || !rip) {
+	if (!code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &point) || !point) {
 		signal_stack_arm(in_world);
 		return false;
 	}
-	in_world->world.exit_rip = rip;
+	if (memory && point->size && window_fault(in_world, point, g))
+		return true;
+	in_world->world.exit_rip = point->rip;
 	g[REG_RIP] = (greg_t)in_world->vm->world_code.fault;
 	return true;
 }
@@ -121,23 +187,20 @@ void world_destroy(struct engine_vcpu *cpu)
 
 static void fast_drop(struct fast_tlb *t, unsigned index)
 {
-	t->tag[index] = index == 0;
+	t->tag[index] = empty_tag(index);
 }
 
 static bool is_empty(const struct fast_tlb *t, unsigned index)
 {
-	return t->tag[index] == (index == 0);
+	return t->tag[index] == empty_tag(index);
 }
 
 static void fast_clear(struct fast_tlb *t, bool global)
 {
 	unsigned kept = 0;
 
-	if (t->filled > FAST_LOG) {
-		memset(t->tag, 0, sizeof(t->tag));
-		t->tag[0] = 1;
-		t->filled = 0;
-	}
+	if (t->filled > FAST_LOG)
+		fast_empty(t);
 	for (unsigned i = 0; i < t->filled; i++) {
 		unsigned index = t->log[i];
 
@@ -166,32 +229,44 @@ static void fast_fill(struct fast_tlb *t, uint64_t linear, const uint8_t *host, 
 	t->private_high |= !global && linear >> 63;
 }
 
-static void jumps_clear(struct world *w, uint64_t low, uint64_t high)
+static void table_empty(struct jump_table *t)
 {
-	for (unsigned mode = 0; mode < 2; mode++) {
-		struct jump_table *t = &w->jump[mode];
-		unsigned kept = 0;
-
-		for (unsigned i = 0; i < t->count; i++) {
-			struct jump_entry *j = &t->entry[t->log[i]];
-			uint64_t rip = -j->tag;
-
-			if (rip < low || rip > high)
-				t->log[kept++] = t->log[i];
-			else
-				j->tag = 1;
-		}
-		t->count = kept;
-	}
+	for (unsigned i = 0; i < t->count; i++)
+		t->entry[t->log[i]].tag = no_jump(t->log[i]);
+	t->count = 0;
+	t->private = false;
+	memset(t->page, 0, sizeof(t->page));
 }
 
-/* Those of all address spaces, or all but those that are global: they are in the upper half. */
-static void jumps_flush(struct world *w, bool global)
+static bool table_has(const struct jump_table *t, uint64_t linear, uint64_t size)
 {
-	bool all = global || w->jump_private_high;
+	for (uint64_t page = linear >> 12; page <= (linear + size - 1) >> 12; page++)
+		if (t->page[page / 64 % 1024] >> page % 64 & 1)
+			return true;
+	return false;
+}
 
-	jumps_clear(w, 0, all ? ~0ull : ~0ull >> 1);
-	w->jump_private_high &= !all;
+static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
+{
+	unsigned kept = 0;
+
+	if (!table_has(t, linear, size))
+		return;
+	for (unsigned i = 0; i < t->count; i++) {
+		struct jump_entry *j = &t->entry[t->log[i]];
+
+		if (-j->tag - linear >= size)
+			t->log[kept++] = t->log[i];
+		else
+			j->tag = no_jump(t->log[i]);
+	}
+	t->count = kept;
+}
+
+static void jumps_empty(struct world *w)
+{
+	table_empty(&w->jump[0]);
+	table_empty(&w->jump[1]);
 }
 
 static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
@@ -199,13 +274,14 @@ static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code)
 	struct jump_table *t = &cpu->world.jump[cpu->cpl == 3];
 	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
 	struct jump_entry *j = &t->entry[index];
+	uint64_t page = cpu->rip >> 12;
 	bool global;
 
-	if (j->tag == 1)
+	if (j->tag == no_jump(index))
 		t->log[t->count++] = (uint16_t)index;
 	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
-	if (cpu->rip >> 63 && !(linear_page(cpu, cpu->rip, TLB_FETCH, &global) && global))
-		cpu->world.jump_private_high = true;
+	t->page[page / 64 % 1024] |= 1ull << page % 64;
+	t->private |= !linear_page(cpu, cpu->rip, TLB_FETCH, &global) || !global;
 }
 
 void world_flush(struct engine_vcpu *cpu, bool global)
@@ -214,26 +290,37 @@ void world_flush(struct engine_vcpu *cpu, bool global)
 
 	if (!w->jump[1].entry)
 		return;
+	w->cleared++;
 	for (unsigned i = 0; i < 6; i++)
 		fast_clear(w->tlb[i / 2][i % 2], global);
-	jumps_flush(w, global);
+	for (unsigned i = 0; i < 2; i++)
+		if (global || w->jump[i].private)
+			table_empty(&w->jump[i]);
 }
 
-void world_invalidate(struct engine_vcpu *cpu, uint64_t linear)
+static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
+{
+	/* Each stays in the log: to clear it twice does no harm. */
+	for (unsigned i = 0; i < t->filled && i < FAST_LOG && size > 4096; i++)
+		if (-t->tag[t->log[i]] - (linear >> 12) < size >> 12)
+			fast_drop(t, t->log[i]);
+	if (t->filled > FAST_LOG && size > 4096)
+		fast_clear(t, true);
+	if (t->tag[linear >> 12 & (FAST_ENTRIES - 1)] == -(linear >> 12))
+		fast_drop(t, linear >> 12 & (FAST_ENTRIES - 1));
+}
+
+void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size)
 {
 	struct world *w = &cpu->world;
-	unsigned index = linear >> 12 & (FAST_ENTRIES - 1);
 
 	if (!w->jump[1].entry)
 		return;
-	/* It stays in the log: to clear it twice does no harm. */
-	for (unsigned i = 0; i < 6; i++) {
-		struct fast_tlb *t = w->tlb[i / 2][i % 2];
-
-		if (t->tag[index] == -(linear >> 12))
-			fast_drop(t, index);
-	}
-	jumps_clear(w, linear & ~4095ull, linear | 4095);
+	w->cleared++;
+	for (unsigned i = 0; i < 6; i++)
+		fast_invalidate(w->tlb[i / 2][i % 2], linear, size);
+	table_clear(&w->jump[0], linear, size);
+	table_clear(&w->jump[1], linear, size);
 }
 
 /* Writes to code. */
@@ -258,6 +345,7 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 	atomic_store(&cpu->in_guest, false);
 	pthread_mutex_lock(&vm->code->claim_lock);
 	code_cache_claim(vm->code, gpa);
+	windows_protect(vm->windows, gpa);
 	for (unsigned i = 0; i < vm->config.vcpus; i++) {
 		struct engine_vcpu *other = vm->vcpu[i];
 
@@ -286,9 +374,7 @@ void world_memory_writing(void *arg, uint64_t gpa, uint64_t length)
 		pthread_mutex_lock(&vm->code->lock);
 		code_cache_invalidate(vm->code, page);
 		pthread_mutex_unlock(&vm->code->lock);
-		for (unsigned i = 0; i < vm->config.vcpus; i++)
-			if (vm->vcpu[i])
-				atomic_store(&vm->vcpu[i]->code_changed, true);
+		code_changed(vm);
 	}
 }
 
@@ -299,11 +385,11 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 {
 	struct code_cache *c = cpu->vm->code;
 	struct world *w = &cpu->world;
-	struct block *b;
-	uint64_t gpa;
+	struct block *b, wanted = {.rip = cpu->rip, .user = cpu->cpl == 3};
 	const uint8_t *page;
+	uint64_t gpa;
 
-	/* No address, or code in a device's memory. */
+	/* Code in a device's memory, or where nothing can be. */
 	w->exit_reason = WORLD_INTERPRET;
 	page = is_canonical(cpu->rip) ? linear_fetch(cpu, cpu->rip, &gpa) : NULL;
 	if (!page)
@@ -313,19 +399,24 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 		page = linear_fetch(cpu, cpu->rip, &gpa);
 	}
 	pthread_mutex_lock(&c->lock);
-	b = code_cache_find(c, gpa, cpu->rip);
+	wanted.gpa = gpa;
+	if (atomic_exchange(&cpu->sampled, false) && code_cache_heat(c, gpa))
+		code_changed(cpu->vm);
+	b = code_cache_find(c, gpa, cpu->rip, wanted.user);
 	/* Written to again already: later. */
 	if (!b && code_cache_is_settled(c, gpa)) {
-		b = translate_block(c, &cpu->vm->world_code, page, gpa, cpu->rip);
+		b = translate_block(c, &cpu->vm->world_code, page, &wanted,
+				    cpu->vm->windows && code_cache_is_hot(c, gpa));
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
 	}
-	if (b && w->exit_link)
+	if (b && w->exit_link && !cpu->check)
 		code_cache_link(c, w->exit_link, b);
 	pthread_mutex_unlock(&c->lock);
 	if (!b)
 		return NULL;
-	jump_fill(cpu, b->code);
+	if (!cpu->check)
+		jump_fill(cpu, b->code);
 	return b->code;
 }
 
@@ -368,9 +459,17 @@ static bool fill(struct engine_vcpu *cpu)
 	unsigned size = w->fill_what & (FILL_WRITE - 1);
 	const uint8_t *host;
 
+	/* One access lies in two pages, or is a fault of another kind. */
 	if ((w->fill_address & 4095) + size > 4096 || !is_canonical(w->fill_address))
 		return false;
 	host = linear_page(cpu, w->fill_address, write ? TLB_WRITE : TLB_READ, &global);
+	/*
+	 * The page was one of code, and the rest of this block may be what is about to be written.
+	 */
+	if (write && atomic_load(&cpu->code_changed))
+		return false;
+	if (host && cpu->check)
+		host = check_page(cpu, host, write);
 	if (!host)
 		return false;
 	fast_fill(w->tlb[cpu->tlb_mode][write], w->fill_address, host, global);
@@ -389,30 +488,103 @@ static bool vectors_usable(const struct engine_vcpu *cpu)
 static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 {
 	struct world *w = &cpu->world;
-	/* In the middle of a block it has them already. */
-	bool vectors = w->vectors_live && code == w->resume;
+	/* In the middle of a block; behind an instruction of the interpreter's it asks again. */
+	bool middle = code == w->resume && w->exit_reason == WORLD_FILL;
 	void (*run)(void);
 
-	w->vectors_live = 0;
+	w->vectors_back = w->vectors_live && middle;
+	w->x87_back = w->x87_live && middle;
+	w->vectors_live = w->x87_live = 0;
 	w->vectors_unusable = !vectors_usable(cpu);
+	w->x87_unusable = cpu->cr0 & (CR0_EM | CR0_TS);
 	w->exit_link = NULL;
+	w->branch_rip = 0;
 	w->target = code;
 	w->fast[0] = w->tlb[cpu->tlb_mode][0];
 	w->fast[1] = w->tlb[cpu->tlb_mode][1];
 	w->jumps = w->jump[cpu->cpl == 3].entry;
 	w->host_flags = (cpu->rflags & FLAGS_CARRIED) | RFLAGS_IF | RFLAGS_ONE;
-	memcpy(&run, vectors ? &cpu->vm->world_code.enter_vectors : &cpu->vm->world_code.enter,
-	       sizeof(run));
+	memcpy(&run, &cpu->vm->world_code.enter, sizeof(run));
 	run();
 	cpu->rflags = (cpu->rflags & ~FLAGS_CARRIED) | (w->host_flags & FLAGS_CARRIED);
 	cpu->rip = w->exit_rip;
+	/* A branch to what is no address has done nothing yet when it faults. */
+	if (w->branch_rip && !is_canonical(cpu->rip)) {
+		cpu->rip = w->branch_rip;
+		cpu->gpr[CPU_RSP] += w->branch_undo;
+		w->exit_reason = WORLD_INTERPRET;
+	}
 }
 
 /* What translated code does not know about. */
 static bool is_translatable(const struct engine_vcpu *cpu)
 {
-	return cpu->mode == DECODE_64 && !cpu->checks && !cpu->shadow && !cpu->waiting &&
+	return cpu->mode == DECODE_64 && !cpu->checks && !cpu->shadow && cpu->cpl % 3 == 0 &&
 	       !(cpu->rflags & (RFLAGS_TF | RFLAGS_RF));
+}
+
+/* The same, if it was run here before: no lock is needed. */
+static const uint8_t *block_known(struct engine_vcpu *cpu)
+{
+	const struct jump_entry *j =
+		&cpu->world.jump[cpu->cpl == 3].entry[cpu->rip & (JUMP_ENTRIES - 1)];
+
+	if (j->tag == -cpu->rip && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
+		return j->code;
+	return block_code(cpu);
+}
+
+/* In check mode one is all. */
+static const uint8_t *next_block(struct engine_vcpu *cpu)
+{
+	if (!cpu->check)
+		return block_code(cpu);
+	cpu->world.exit_reason = WORLD_ATTENTION;
+	return NULL;
+}
+
+/* An interrupt may be taken, or something else is to be looked at before code goes on. */
+static bool must_stop(const struct engine_vcpu *cpu)
+{
+	return atomic_load(&cpu->attention) || cpu->halted || cpu->debug_pending ||
+	       (cpu->waiting && interp_window_opens(cpu));
+}
+
+/* exit_insn; then the code where it goes on, or NULL. */
+static const uint8_t *instruction(struct engine_vcpu *cpu)
+{
+	struct world *w = &cpu->world;
+	const struct insn *insn = w->exit_insn;
+	uint64_t behind = cpu->rip + insn->length, cleared = w->cleared;
+	uint8_t cpl = cpu->cpl;
+
+	interp_one(cpu, insn);
+	w->exit_reason = WORLD_ATTENTION;
+	if (!is_translatable(cpu) || must_stop(cpu))
+		return NULL;
+	if (atomic_exchange(&cpu->code_changed, false))
+		jumps_empty(w);
+	else if (w->resume && cpu->rip == behind && cpu->cpl == cpl && w->cleared == cleared)
+		return w->resume;
+	w->exit_link = NULL;
+	return block_known(cpu);
+}
+
+/*
+ * A fill that faults may be of a vector that should be aligned, or of x87 with an exception of its
+ * own that waits. Those are other faults, and come first: the interpreter knows.
+ */
+static bool leaves_fault(struct engine_vcpu *cpu)
+{
+	struct world *w = &cpu->world;
+	unsigned size = w->fill_what & (FILL_WRITE - 1);
+	bool unaligned = size >= 16 && w->fill_address & (size - 1);
+	bool waits = cpu->vector.x87[X87_AT_STATUS] & X87_SUMMARY;
+
+	if (w->exit_reason != WORLD_FILL || (!unaligned && !waits))
+		return false;
+	w->exit_reason = WORLD_INTERPRET;
+	return true;
 }
 
 /* The way out of a fault outside of the interpreter. */
@@ -421,15 +593,17 @@ static bool run_code(struct engine_vcpu *cpu)
 	const uint8_t *code;
 
 	if (sigsetjmp(cpu->escape, 0))
-		return false;
-	code = block_code(cpu);
+		return leaves_fault(cpu);
+	code = block_known(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
 		if (atomic_exchange(&cpu->code_changed, false))
-			jumps_clear(&cpu->world, 0, ~0ull);
+			jumps_empty(&cpu->world);
 		enter(cpu, code);
 		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
-			code = block_code(cpu);
+			code = next_block(cpu);
+		else if (cpu->world.exit_reason == WORLD_INSN)
+			code = instruction(cpu);
 		else if (cpu->world.exit_reason == WORLD_FILL && fill(cpu) &&
 			 !atomic_load(&cpu->code_changed))
 			code = cpu->world.resume;
@@ -439,25 +613,44 @@ static bool run_code(struct engine_vcpu *cpu)
 	return true;
 }
 
+/* What runs now is asked for attention; what its thread then looks up was running. */
+bool world_sample(struct engine_vm *vm)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < vm->config.vcpus; i++) {
+		struct engine_vcpu *cpu = vm->vcpu[i];
+
+		if (!cpu || !atomic_load(&cpu->in_guest))
+			continue;
+		any = true;
+		atomic_store(&cpu->sampled, true);
+		bt_vcpu_wake(cpu);
+	}
+	return any;
+}
+
 bool world_run(struct engine_vcpu *cpu)
 {
 	struct engine_vm *vm = cpu->vm;
 	bool alive = true;
 
 	guest_begin(cpu);
-	while (alive && !cpu->halted && !cpu->debug_pending && !atomic_load(&cpu->attention)) {
+	bt_sampling_start(vm);
+	while (alive && !must_stop(cpu)) {
 		if (!is_translatable(cpu)) {
-			alive = interp_run(cpu, 64);
+			/* A shadow is one instruction's, and so is RF. */
+			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : 64);
 			break;
 		}
 		code_lock(cpu);
 		if (cpu->world.emptied != vm->code->emptied) {
-			jumps_clear(&cpu->world, 0, ~0ull);
+			jumps_empty(&cpu->world);
 			cpu->world.emptied = vm->code->emptied;
 		}
 		cpu->world.exit_reason = WORLD_INTERPRET;
 		cpu->world.exit_link = NULL;
-		alive = run_code(cpu);
+		alive = cpu->check ? check_run(cpu, run_code) : run_code(cpu);
 		pthread_rwlock_unlock(&vm->in_code);
 		if (alive && cpu->world.exit_reason == WORLD_LOOKUP)
 			cache_renew(cpu);

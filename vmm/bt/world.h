@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct engine_vcpu;
+struct engine_vm;
 struct block_link;
 
 /* Why translated code was left. */
@@ -26,6 +27,7 @@ enum world_exit {
 	WORLD_INTERPRET, /* the instruction at exit_rip is not translated */
 	WORLD_FILL,      /* an access found nothing in the soft TLB: fill_address, fill_what */
 	WORLD_ATTENTION, /* engine_vcpu.attention */
+	WORLD_INSN,      /* exit_insn, at exit_rip, is the interpreter's; then on at resume */
 };
 
 /*
@@ -44,7 +46,7 @@ struct fast_tlb {
 };
 
 /* Known code: the negated address, and where its translation runs. */
-#define JUMP_ENTRIES 4096u
+#define JUMP_ENTRIES 65536u
 
 struct jump_entry {
 	uint64_t tag;
@@ -57,24 +59,33 @@ struct world {
 	uint64_t exit_reason;         /* enum world_exit */
 	uint64_t exit_rip;            /* the guest's */
 	struct block_link *exit_link; /* of WORLD_LOOKUP: the jump that may be linked, or NULL */
+	const struct insn *exit_insn;
 	uint64_t fill_address;
 	uint64_t fill_what;    /* size, and FILL_WRITE */
-	const uint8_t *resume; /* of WORLD_FILL */
+	const uint8_t *resume; /* of WORLD_FILL and WORLD_INSN */
 	uint64_t scratch;      /* the target of a call whose push may fault */
 	/* Vector registers: in memory, not in the host's; may not be used; were, on the way out. */
 	uint64_t vectors_away, vectors_unusable, vectors_live;
+	uint64_t x87_away, x87_unusable, x87_live; /* likewise */
+	uint64_t vectors_back, x87_back;           /* the code that is entered has them already */
 	uint32_t host_mxcsr;
-	uint64_t page_mask, jump_mask; /* what PEXT takes out of an address */
-	struct fast_tlb *fast[2];      /* of the present mode: to read, to write */
-	struct jump_entry *jumps;      /* of the present privilege */
+	uint64_t page_mask, jump_mask;                 /* what PEXT takes out of an address */
+	uint64_t not_if, not_ac, carried, not_carried; /* likewise, of RFLAGS */
+	uint64_t sign_mask, mixed_mask;
+	/* The branch that led to exit_rip, or 0; what takes back how it moved RSP. */
+	uint64_t branch_rip, branch_undo;
+	struct fast_tlb *fast[2]; /* of the present mode: to read, to write */
+	struct jump_entry *jumps; /* of the present privilege */
 
 	struct fast_tlb *tlb[3][2]; /* by enum tlb_mode */
 	struct jump_table {
 		struct jump_entry *entry;
 		unsigned count;
+		bool private; /* one is not of a global page */
 		uint16_t log[JUMP_ENTRIES];
-	} jump[2];              /* the supervisor's, the user's */
-	bool jump_private_high; /* one of the upper half that is not global */
+		uint64_t page[1024]; /* a bit a page that one is of, by its number's low bits */
+	} jump[2];                   /* the supervisor's, the user's */
+	uint64_t cleared;            /* how often translations went */
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
 	uint64_t emptied;     /* of the code cache, when `jumps` was last empty */
@@ -94,11 +105,16 @@ bool world_run(struct engine_vcpu *cpu);
 /* The memory's owner tells: somebody is. Any thread. `arg`: the VM. */
 void world_memory_writing(void *arg, uint64_t gpa, uint64_t length);
 
-/* A signal came, with this context: if it is of translated code, that is left behind it. */
-bool world_fault(void *context);
+/*
+ * A signal came, with this context: if it is of translated code, that goes on (windows.h), or is
+ * left behind it.
+ */
+bool world_fault(int signal, void *context);
+/* Any thread, now and then: what code runs? False: none at all. */
+bool world_sample(struct engine_vm *vm);
 
 /* mmu.c tells: translations of addresses are gone; all that are not global, or all. */
 void world_flush(struct engine_vcpu *cpu, bool global);
-void world_invalidate(struct engine_vcpu *cpu, uint64_t linear);
+void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size);
 
 #endif

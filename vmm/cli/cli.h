@@ -32,7 +32,7 @@ struct options {
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
-	bool translate;
+	bool translate, check;
 	bool paravirtual;
 	bool detach;
 	bool force;

@@ -438,6 +438,7 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 		.paravirtual = o->paravirtual,
 		.vcpus = o->cpus,
 		.translate = o->translate,
+		.check = o->check,
 		.memory = o->memory,
 		.kernel = g->plan->kernel,
 		.initrd = g->plan->initrd,

@@ -114,10 +114,11 @@ static int set_engine(struct options *o, const char *value, struct error *err)
 
 static int set_bt(struct options *o, const char *value, struct error *err)
 {
-	o->translate = strcmp(value, "translate") == 0;
+	o->check = strcmp(value, "check") == 0;
+	o->translate = o->check || strcmp(value, "translate") == 0;
 	if (!o->translate && strcmp(value, "interp") != 0)
-		return error_set(err, -EINVAL, "use interp or translate", "--bt '%s': unknown",
-				 value);
+		return error_set(err, -EINVAL, "use interp, translate or check",
+				 "--bt '%s': unknown", value);
 	return 0;
 }
 
@@ -197,8 +198,8 @@ static const struct option_spec specs[] = {
 	 set_memory},
 	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)", CMD_RUN,
 	 set_engine},
-	{0, "bt", "HOW", "how engine bt does it: interp or translate (default: interp)", CMD_RUN,
-	 set_bt},
+	{0, "bt", "HOW", "how engine bt does it: interp, translate or check (default: interp)",
+	 CMD_RUN, set_bt},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
 	{0, "pv", "on|off", "show the guest its paravirtual interface (default: on)", CMD_RUN,

@@ -32,6 +32,7 @@ struct vm_config {
 	struct bus *mmio;
 	unsigned vcpus; /* 1 to ENGINE_VCPUS_MAX */
 	bool translate; /* bt: translate code, else interpret it. No matter to others. */
+	bool check;     /* bt: and hold what is translated against the interpreter */
 };
 
 /* Why vcpu_run came back. */

@@ -192,10 +192,12 @@ static int initial_state_keep(struct machine *m, struct error *err)
 
 static int vm_create(struct machine *m, struct error *err)
 {
-	struct vm_config config = {.vcpus = m->config.vcpus, .translate = m->config.translate};
+	struct vm_config config = {.vcpus = m->config.vcpus,
+				   .translate = m->config.translate,
+				   .check = m->config.check};
 	int ret;
 
-	if (m->config.engine->shared_memory)
+	if (m->config.engine->shared_memory || m->config.translate)
 		ret = memory_create_shared(m->config.memory, &m->vm.memory, err);
 	else
 		ret = memory_create(m->config.memory, &m->vm.memory, err);

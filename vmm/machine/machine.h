@@ -25,6 +25,7 @@ struct machine_config {
 	bool paravirtual;
 	unsigned vcpus;
 	bool translate;  /* see struct vm_config */
+	bool check;      /* likewise */
 	uint64_t memory; /* bytes, a multiple of the page size */
 	const char *kernel, *initrd, *cmdline;
 	const void *overlay; /* see struct boot_config */
