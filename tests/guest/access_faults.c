@@ -516,6 +516,70 @@ PIECE(strings, "lea " AT(
 																															0) ", %rdi\n"
 																															   "movsq\n cmpsw\n stosb\n")
 
+/*
+ * Addresses that are none: a fault for each kind of access, though the bits that count for the page
+ * tables are those of a page that is there and in use.
+ */
+static const uint64_t spoilt[] = {1ull << 63, 1ull << 48, 1ull << 47, 0xffffull << 48,
+				  0x7fffull << 47};
+
+static void load(void *at)
+{
+	(void)*(volatile uint64_t *)at;
+}
+
+static void store(void *at)
+{
+	*(volatile uint64_t *)at = 1;
+}
+
+static void vector_load(void *at)
+{
+	__asm__ volatile("movups (%0), %%xmm0" : : "r"(at) : "memory");
+}
+
+static void push(void *at)
+{
+	__asm__ volatile("mov %%rsp, %%rcx\n\tlea 8(%0), %%rsp\n\tpush %%rax\n\tmov %%rcx, %%rsp"
+			 :
+			 : "r"(at)
+			 : "rcx", "memory");
+}
+
+static void pop(void *at)
+{
+	__asm__ volatile("mov %%rsp, %%rcx\n\tmov %0, %%rsp\n\tpop %%rax\n\tmov %%rcx, %%rsp"
+			 :
+			 : "r"(at)
+			 : "rax", "rcx", "memory");
+}
+
+static void jump(void *at)
+{
+	((void (*)(void))at)();
+}
+
+static void not_canonical(void)
+{
+	static void (*const kinds[])(void *) = {load, store, vector_load, push, pop, jump};
+
+	page[0][0] = 0xc3;
+	gate_set(12, vectors + 16 * 12, 1, 0x8e);
+	for (unsigned i = 0; i < 6; i++)
+		for (unsigned k = 0; k < sizeof(spoilt) / sizeof(spoilt[0]); k++)
+			for (unsigned turn = 0; turn < 3; turn++) {
+				uint64_t at = (uint64_t)page[0];
+
+				trap_catch(kinds[i], (void *)at);
+				CHECK(trap_seen.vector, -1);
+				page[0][0] = 0xc3;
+				trap_catch(kinds[i], (void *)(at ^ spoilt[k]));
+				CHECK(trap_seen.vector,
+				      kinds[i] == push || kinds[i] == pop ? 12 : 13);
+				CHECK(trap_seen.error, 0);
+			}
+}
+
 static uint32_t cpuid_7(void)
 {
 	uint32_t a = 7, b, c = 0, d;
@@ -552,5 +616,6 @@ void guest_main(void)
 	if (has_avx && (cpuid_7() & avx2_bmi) == avx2_bmi)
 		try("vectors of 256", vectors_256, 0, 20);
 	try("strings", strings, 0, 24);
+	not_canonical();
 	guest_end();
 }
