@@ -90,6 +90,7 @@ struct engine_vcpu {
 	uint64_t xcr0;
 
 	struct tlb tlb;
+	uint64_t pcid_root[4096]; /* whose translations each context may have, or 0 */
 	struct vector_state vector;
 	struct cached_insn cache[INSN_CACHE];
 	struct cached_insn across; /* one that lies across two pages; never found again */

@@ -338,7 +338,7 @@ static void block_run(struct engine_vcpu *cpu, bool (*run)(struct engine_vcpu *c
 
 	c->page_count = 0;
 	c->walked = false;
-	world_flush(cpu, true);
+	lookaside_flush(cpu, true);
 	c->view = VIEW_BLOCK;
 	c->alive = run(cpu);
 	c->view = VIEW_MEMORY;

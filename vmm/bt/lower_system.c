@@ -90,7 +90,7 @@ static void lower_ac(struct lowering *l, bool on)
 		size_t step = i * sizeof(struct fast_tlb *);
 
 		emit_load(&l->e, GLUE_C,
-			  emit_field(offsetof(struct engine_vcpu, world.tlb) +
+			  emit_field(offsetof(struct engine_vcpu, world.lookaside.tlb) +
 				     2 * mode * sizeof(struct fast_tlb *) + step),
 			  8);
 		emit_store(&l->e, emit_field(offsetof(struct engine_vcpu, world.fast) + step),

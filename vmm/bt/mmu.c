@@ -285,12 +285,10 @@ static void large_forget(struct tlb *tlb)
 	tlb->huge = false;
 }
 
-/* What is kept of translations but in windows. */
-static void soft_flush(struct engine_vcpu *cpu, bool global)
+static void tlb_forget(struct engine_vcpu *cpu, bool global)
 {
 	struct tlb *tlb = &cpu->tlb;
 
-	world_flush(cpu, global);
 	if (!global && tlb->context && tlb->context < TLB_CONTEXT) {
 		tlb->context++;
 		return;
@@ -321,21 +319,32 @@ static void large_invalidate(struct engine_vcpu *cpu, uint64_t address)
 		if (e->tag - low < size)
 			e->tag = TLB_NOTHING;
 	}
-	world_invalidate(cpu, low, size);
+	lookaside_invalidate(cpu, low, size);
 }
 
 void tlb_flush(struct engine_vcpu *cpu, bool global)
 {
-	soft_flush(cpu, global);
+	tlb_forget(cpu, global);
+	lookaside_flush(cpu, global);
 	windows_flush(cpu, global);
 }
 
+/*
+ * What a context had of another root goes, and what it has of this one, unless that is kept. The
+ * TLB here knows no contexts but one.
+ */
 void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep)
 {
-	/* Ours have no PCID, so they go if it changes. */
-	if (!keep || cpu->cr3 != cr3)
-		soft_flush(cpu, false);
-	windows_switch(cpu, cr3, keep);
+	uint64_t root = cr3 & ~PAGE_MASK;
+	uint64_t *owner = &cpu->pcid_root[cpu->cr4 & CR4_PCIDE ? cr3 & PAGE_MASK : 0];
+	uint64_t stale = *owner;
+	bool flush = !keep || stale != root;
+
+	*owner = root;
+	if (flush || cpu->cr3 != cr3)
+		tlb_forget(cpu, false);
+	lookaside_switch(cpu, root, flush, stale);
+	windows_switch(cpu, root, flush, stale);
 }
 
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
@@ -348,7 +357,7 @@ void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address)
 		large_invalidate(cpu, address);
 		return;
 	}
-	world_invalidate(cpu, address & ~PAGE_MASK, 4096);
+	lookaside_invalidate(cpu, address & ~PAGE_MASK, 4096);
 	for (unsigned mode = 0; mode < TLB_MODES; mode++)
 		for (unsigned access = 0; access < TLB_ACCESSES; access++) {
 			struct tlb_entry *e = tlb_slot(cpu, address, access, mode);

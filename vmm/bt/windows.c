@@ -369,22 +369,18 @@ static void root_flush(struct windows *w, uint64_t root)
 		list_clear(w, space->first);
 }
 
-/* What a context had of another root goes, and what it has of this one, unless that is kept. */
-void windows_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep)
+void windows_switch(struct engine_vcpu *cpu, uint64_t root, bool flush, uint64_t stale)
 {
 	struct windows *w = cpu->vm->windows;
-	uint64_t root = cr3 & ~4095ull;
-	uint64_t *owner = &cpu->windows.pcid_root[cpu->cr4 & CR4_PCIDE ? cr3 & 4095 : 0];
 	struct window_space *space;
 
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
-	if (!keep || *owner != root) {
-		root_flush(w, *owner);
+	if (flush) {
+		root_flush(w, stale);
 		root_flush(w, root);
 	}
-	*owner = root;
 	space = space_find(w, root);
 	if (space != cpu->windows.space) {
 		space_leave(w, cpu);

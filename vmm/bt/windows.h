@@ -36,7 +36,6 @@ struct window_table {
 	uint64_t distance[WINDOW_PRIVILEGES][WINDOW_ENTRIES]; /* from linear to host */
 	struct window_space *space; /* whose user windows are in it; NULL: nobody's */
 	uint64_t root;              /* of the present address space */
-	uint64_t pcid_root[4096];   /* whose translations each context may have, or 0 */
 };
 
 /* NULL where the host has no room: then nothing is hot. */
@@ -53,7 +52,7 @@ bool windows_fill(struct engine_vcpu *cpu, uint64_t linear, unsigned size, bool 
 
 /* What the guest does to translations: mmu.h. */
 void windows_flush(struct engine_vcpu *cpu, bool global);
-void windows_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep);
+void windows_switch(struct engine_vcpu *cpu, uint64_t root, bool flush, uint64_t stale);
 void windows_invalidate(struct engine_vcpu *cpu, uint64_t linear);
 /* A guest-physical page is one of code: nobody writes there any more without a fault. */
 void windows_protect(struct windows *w, uint64_t gpa);

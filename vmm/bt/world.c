@@ -30,32 +30,6 @@
 /* Flags that translated code has in the host's register. */
 #define FLAGS_CARRIED ((uint64_t)(RFLAGS_ARITHMETIC | RFLAGS_DF))
 
-/* The negated page number of a page in the upper half has this bit clear. */
-#define TAG_LOW_HALF(tag) (-(tag) >> 51 == 0)
-
-/*
- * What an entry has that holds nothing. Zero would be a hit for page 0: at its own index, and for
- * an access that begins in the last page there is and ends there.
- */
-static uint64_t empty_tag(unsigned index)
-{
-	return index == 0 || index == FAST_ENTRIES - 1;
-}
-
-static void fast_empty(struct fast_tlb *t)
-{
-	memset(t->tag, 0, sizeof(t->tag));
-	t->tag[0] = empty_tag(0);
-	t->tag[FAST_ENTRIES - 1] = empty_tag(FAST_ENTRIES - 1);
-	t->filled = 0;
-}
-
-/* And of known code: the negation of an address that has another index. */
-static uint64_t no_jump(unsigned index)
-{
-	return index == JUMP_ENTRIES - 1 ? 2 : 1;
-}
-
 int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
@@ -63,7 +37,6 @@ int world_create(struct engine_vcpu *cpu)
 	w->vectors_away = w->x87_away = 1;
 	w->host_mxcsr = 0x1f80;
 	w->page_mask = ~4095ull;
-	w->jump_mask = JUMP_ENTRIES - 1;
 	w->not_if = ~(uint64_t)RFLAGS_IF;
 	w->not_ac = ~(uint64_t)RFLAGS_AC;
 	w->carried = FLAGS_CARRIED;
@@ -72,18 +45,7 @@ int world_create(struct engine_vcpu *cpu)
 	w->sign_mask = ~0ull << 47;
 	w->mixed_mask = 0x1fffe;
 	w->signal_stack = malloc(SIGNAL_STACK);
-	for (unsigned i = 0; i < 2; i++)
-		w->jump[i].entry = calloc(JUMP_ENTRIES, sizeof(*w->jumps));
-	for (unsigned i = 0; i < 6; i++)
-		w->tlb[i / 2][i % 2] = calloc(1, sizeof(struct fast_tlb));
-	for (unsigned i = 0; i < 6; i++)
-		if (!w->jump[i / 3].entry || !w->signal_stack || !w->tlb[i / 2][i % 2])
-			return -ENOMEM;
-	for (unsigned i = 0; i < 6; i++)
-		fast_empty(w->tlb[i / 2][i % 2]);
-	for (unsigned i = 0; i < 2 * JUMP_ENTRIES; i++)
-		w->jump[i % 2].entry[i / 2].tag = no_jump(i / 2);
-	return 0;
+	return w->signal_stack ? lookaside_create(&w->lookaside) : -ENOMEM;
 }
 
 /* Of this thread, on which nothing else runs translated code. */
@@ -211,157 +173,8 @@ void world_destroy(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 
-	for (unsigned i = 0; i < 6; i++)
-		free(w->tlb[i / 2][i % 2]);
-	free(w->jump[0].entry);
-	free(w->jump[1].entry);
+	lookaside_destroy(&w->lookaside);
 	free(w->signal_stack);
-}
-
-/* The soft TLB. */
-
-static void fast_drop(struct fast_tlb *t, unsigned index)
-{
-	t->tag[index] = empty_tag(index);
-}
-
-static bool is_empty(const struct fast_tlb *t, unsigned index)
-{
-	return t->tag[index] == empty_tag(index);
-}
-
-static void fast_clear(struct fast_tlb *t, bool global)
-{
-	unsigned kept = 0;
-
-	if (t->filled > FAST_LOG)
-		fast_empty(t);
-	for (unsigned i = 0; i < t->filled; i++) {
-		unsigned index = t->log[i];
-
-		if (!global && !t->private_high && !is_empty(t, index) &&
-		    !TAG_LOW_HALF(t->tag[index]))
-			t->log[kept++] = (uint16_t)index;
-		else
-			fast_drop(t, index);
-	}
-	t->filled = kept;
-	t->private_high = false;
-}
-
-static void fast_fill(struct fast_tlb *t, uint64_t linear, const uint8_t *host, bool global)
-{
-	unsigned index = linear >> 12 & (FAST_ENTRIES - 1);
-	uint64_t page = linear & ~4095ull;
-
-	if (is_empty(t, index)) {
-		if (t->filled < FAST_LOG)
-			t->log[t->filled] = (uint16_t)index;
-		t->filled++;
-	}
-	t->tag[index] = -(linear >> 12);
-	t->addend[index] = (uint64_t)(uintptr_t)host - page;
-	t->private_high |= !global && linear >> 63;
-}
-
-static void table_empty(struct jump_table *t)
-{
-	for (unsigned i = 0; i < t->count; i++)
-		t->entry[t->log[i]].tag = no_jump(t->log[i]);
-	t->count = 0;
-	t->private = false;
-	memset(t->page, 0, sizeof(t->page));
-}
-
-static bool table_has(const struct jump_table *t, uint64_t linear, uint64_t size)
-{
-	for (uint64_t page = linear >> 12; page <= (linear + size - 1) >> 12; page++)
-		if (t->page[page / 64 % 1024] >> page % 64 & 1)
-			return true;
-	return false;
-}
-
-static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
-{
-	unsigned kept = 0;
-
-	if (!table_has(t, linear, size))
-		return;
-	/* What begins ahead of it may be in it. */
-	linear -= INSN_LENGTH_MAX - 1;
-	size += INSN_LENGTH_MAX - 1;
-	for (unsigned i = 0; i < t->count; i++) {
-		struct jump_entry *j = &t->entry[t->log[i]];
-
-		if (-j->tag - linear >= size)
-			t->log[kept++] = t->log[i];
-		else
-			j->tag = no_jump(t->log[i]);
-	}
-	t->count = kept;
-}
-
-static void jumps_empty(struct world *w)
-{
-	table_empty(&w->jump[0]);
-	table_empty(&w->jump[1]);
-}
-
-/* `across`: it is in the next page, too. */
-static void jump_fill(struct engine_vcpu *cpu, const uint8_t *code, bool across)
-{
-	struct jump_table *t = &cpu->world.jump[cpu->cpl == 3];
-	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
-	struct jump_entry *j = &t->entry[index];
-	uint64_t page = cpu->rip >> 12;
-	bool global;
-
-	if (j->tag == no_jump(index))
-		t->log[t->count++] = (uint16_t)index;
-	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
-	for (uint64_t i = page; i <= page + across; i++) {
-		t->page[i / 64 % 1024] |= 1ull << i % 64;
-		t->private |= !linear_page(cpu, i << 12, TLB_FETCH, &global) || !global;
-	}
-}
-
-void world_flush(struct engine_vcpu *cpu, bool global)
-{
-	struct world *w = &cpu->world;
-
-	if (!w->jump[1].entry)
-		return;
-	w->cleared++;
-	for (unsigned i = 0; i < 6; i++)
-		fast_clear(w->tlb[i / 2][i % 2], global);
-	for (unsigned i = 0; i < 2; i++)
-		if (global || w->jump[i].private)
-			table_empty(&w->jump[i]);
-}
-
-static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
-{
-	/* Each stays in the log: to clear it twice does no harm. */
-	for (unsigned i = 0; i < t->filled && i < FAST_LOG && size > 4096; i++)
-		if (-t->tag[t->log[i]] - (linear >> 12) < size >> 12)
-			fast_drop(t, t->log[i]);
-	if (t->filled > FAST_LOG && size > 4096)
-		fast_clear(t, true);
-	if (t->tag[linear >> 12 & (FAST_ENTRIES - 1)] == -(linear >> 12))
-		fast_drop(t, linear >> 12 & (FAST_ENTRIES - 1));
-}
-
-void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size)
-{
-	struct world *w = &cpu->world;
-
-	if (!w->jump[1].entry)
-		return;
-	w->cleared++;
-	for (unsigned i = 0; i < 6; i++)
-		fast_invalidate(w->tlb[i / 2][i % 2], linear, size);
-	table_clear(&w->jump[0], linear, size);
-	table_clear(&w->jump[1], linear, size);
 }
 
 /* Writes to code. */
@@ -485,7 +298,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	if (!b)
 		return NULL;
 	if (!cpu->check)
-		jump_fill(cpu, b->code, second);
+		lookaside_add_code(cpu, b->code, second);
 	return b->code;
 }
 
@@ -541,7 +354,7 @@ static bool fill(struct engine_vcpu *cpu)
 		host = check_page(cpu, host, write);
 	if (!host)
 		return false;
-	fast_fill(w->tlb[cpu->tlb_mode][write], w->fill_address, host, global);
+	lookaside_fill(cpu, w->fill_address, write, host, global);
 	return true;
 }
 
@@ -569,9 +382,9 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 	w->exit_link = NULL;
 	w->branch_rip = 0;
 	w->target = code;
-	w->fast[0] = w->tlb[cpu->tlb_mode][0];
-	w->fast[1] = w->tlb[cpu->tlb_mode][1];
-	w->jumps = w->jump[cpu->cpl == 3].entry;
+	w->fast[0] = w->lookaside.tlb[cpu->tlb_mode][0];
+	w->fast[1] = w->lookaside.tlb[cpu->tlb_mode][1];
+	w->jumps = w->lookaside.jump[cpu->cpl == 3]->entry;
 	w->host_flags = (cpu->rflags & FLAGS_CARRIED) | RFLAGS_IF | RFLAGS_ONE;
 	memcpy(&run, &cpu->vm->world_code.enter, sizeof(run));
 	run();
@@ -595,11 +408,10 @@ static bool is_translatable(const struct engine_vcpu *cpu)
 /* The same, if it was run here before: no lock is needed. */
 static const uint8_t *block_known(struct engine_vcpu *cpu)
 {
-	const struct jump_entry *j =
-		&cpu->world.jump[cpu->cpl == 3].entry[cpu->rip & (JUMP_ENTRIES - 1)];
+	const uint8_t *code = lookaside_code(cpu);
 
-	if (j->tag == -cpu->rip && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
-		return j->code;
+	if (code && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
+		return code;
 	return block_code(cpu);
 }
 
@@ -624,7 +436,7 @@ static const uint8_t *instruction(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 	const struct insn *insn = w->exit_insn;
-	uint64_t behind = cpu->rip + insn->length, cleared = w->cleared;
+	uint64_t behind = cpu->rip + insn->length, cleared = w->lookaside.cleared;
 	uint8_t cpl = cpu->cpl;
 
 	interp_one(cpu, insn);
@@ -632,8 +444,9 @@ static const uint8_t *instruction(struct engine_vcpu *cpu)
 	if (!is_translatable(cpu) || must_stop(cpu))
 		return NULL;
 	if (atomic_exchange(&cpu->code_changed, false))
-		jumps_empty(w);
-	else if (w->resume && cpu->rip == behind && cpu->cpl == cpl && w->cleared == cleared)
+		lookaside_forget_code(cpu);
+	else if (w->resume && cpu->rip == behind && cpu->cpl == cpl &&
+		 w->lookaside.cleared == cleared)
 		return w->resume;
 	w->exit_link = NULL;
 	return block_known(cpu);
@@ -666,7 +479,7 @@ static bool run_code(struct engine_vcpu *cpu)
 	code = block_known(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
 		if (atomic_exchange(&cpu->code_changed, false))
-			jumps_empty(&cpu->world);
+			lookaside_forget_code(cpu);
 		enter(cpu, code);
 		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
@@ -714,7 +527,7 @@ bool world_run(struct engine_vcpu *cpu)
 		}
 		code_lock(cpu);
 		if (cpu->world.emptied != vm->code->emptied) {
-			jumps_empty(&cpu->world);
+			lookaside_forget_code(cpu);
 			cpu->world.emptied = vm->code->emptied;
 		}
 		cpu->world.exit_reason = WORLD_INTERPRET;

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmm/bt/lookaside.h"
+
 struct engine_vcpu;
 struct engine_vm;
 struct block_link;
@@ -28,29 +30,6 @@ enum world_exit {
 	WORLD_FILL,      /* an access found nothing in the soft TLB: fill_address, fill_what */
 	WORLD_ATTENTION, /* engine_vcpu.attention */
 	WORLD_INSN,      /* exit_insn, at exit_rip, is the interpreter's; then on at resume */
-};
-
-/*
- * The soft TLB of translated code: for the page of an address, by its low 16 bits, what to add to a
- * linear address for the host's. A tag is the negated page number, so that a sum of zero is a hit.
- */
-#define FAST_ENTRIES 65536u
-#define FAST_LOG     16384u
-
-struct fast_tlb {
-	uint64_t tag[FAST_ENTRIES];
-	uint64_t addend[FAST_ENTRIES];
-	unsigned filled;   /* entries in use, by the log; more than FAST_LOG: anything may be */
-	bool private_high; /* one of the upper half that is not global */
-	uint16_t log[FAST_LOG];
-};
-
-/* Known code: the negated address, and where its translation runs. */
-#define JUMP_ENTRIES 65536u
-
-struct jump_entry {
-	uint64_t tag;
-	const uint8_t *code;
 };
 
 struct world {
@@ -70,7 +49,7 @@ struct world {
 	uint64_t x87_away, x87_unusable, x87_live; /* likewise */
 	uint64_t vectors_back, x87_back;           /* the code that is entered has them already */
 	uint32_t host_mxcsr;
-	uint64_t page_mask, jump_mask;                 /* what PEXT takes out of an address */
+	uint64_t page_mask;                            /* what PEXT takes out of an address */
 	uint64_t not_if, not_ac, carried, not_carried; /* likewise, of RFLAGS */
 	uint64_t sign_mask, mixed_mask;
 	/* The branch that led to exit_rip, or 0; what takes back how it moved RSP. */
@@ -78,18 +57,10 @@ struct world {
 	struct fast_tlb *fast[2]; /* of the present mode: to read, to write */
 	struct jump_entry *jumps; /* of the present privilege */
 
-	struct fast_tlb *tlb[3][2]; /* by enum tlb_mode */
-	struct jump_table {
-		struct jump_entry *entry;
-		unsigned count;
-		bool private; /* one is not of a global page */
-		uint16_t log[JUMP_ENTRIES];
-		uint64_t page[1024]; /* a bit a page that one is of, by its number's low bits */
-	} jump[2];                   /* the supervisor's, the user's */
-	uint64_t cleared;            /* how often translations went */
+	struct lookaside lookaside;
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
-	uint64_t emptied;     /* of the code cache, when `jumps` was last empty */
+	uint64_t emptied;     /* of the code cache, when no code was known */
 };
 
 #define FILL_WRITE 0x100u
@@ -113,9 +84,5 @@ void world_memory_writing(void *arg, uint64_t gpa, uint64_t length);
 bool world_fault(int signal, void *context);
 /* Any thread, now and then: what code runs? False: none at all. */
 bool world_sample(struct engine_vm *vm);
-
-/* mmu.c tells: translations of addresses are gone; all that are not global, or all. */
-void world_flush(struct engine_vcpu *cpu, bool global);
-void world_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size);
 
 #endif

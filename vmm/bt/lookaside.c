@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/* See lookaside.h. */
+#include "vmm/bt/lookaside.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/bt/bt_impl.h"
+
+/* The negated page number of a page in the upper half has this bit clear. */
+#define TAG_LOW_HALF(tag) (-(tag) >> 51 == 0)
+
+/*
+ * What an entry has that holds nothing. Zero would be a hit for page 0: at its own index, and for
+ * an access that begins in the last page there is and ends there.
+ */
+static uint64_t empty_tag(unsigned index)
+{
+	return index == 0 || index == FAST_ENTRIES - 1;
+}
+
+/* And of known code: the negation of an address that has another index. */
+static uint64_t no_jump(unsigned index)
+{
+	return index == 0;
+}
+
+/* In memory that is all zeros. */
+static void fast_init(struct fast_tlb *t)
+{
+	t->tag[0] = empty_tag(0);
+	t->tag[FAST_ENTRIES - 1] = empty_tag(FAST_ENTRIES - 1);
+}
+
+static struct lookaside_space *space_new(void)
+{
+	struct lookaside_space *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	fast_init(&s->tlb[0]);
+	fast_init(&s->tlb[1]);
+	s->jump.entry[0].tag = no_jump(0);
+	return s;
+}
+
+static void present_set(struct lookaside *l, struct lookaside_space *s)
+{
+	l->present = s;
+	l->tlb[TLB_USER][0] = &s->tlb[0];
+	l->tlb[TLB_USER][1] = &s->tlb[1];
+	l->jump[1] = &s->jump;
+	s->epoch = l->epoch;
+	s->used = ++l->time;
+}
+
+int lookaside_create(struct lookaside *l)
+{
+	l->epoch = 1;
+	l->space[0] = space_new();
+	l->jump[0] = calloc(1, sizeof(*l->jump[0]));
+	if (!l->space[0] || !l->jump[0])
+		return -ENOMEM;
+	l->jump[0]->entry[0].tag = no_jump(0);
+	for (unsigned i = 0; i < 4; i++) {
+		l->tlb[i / 2][i % 2] = calloc(1, sizeof(struct fast_tlb));
+		if (!l->tlb[i / 2][i % 2])
+			return -ENOMEM;
+		fast_init(l->tlb[i / 2][i % 2]);
+	}
+	present_set(l, l->space[0]);
+	return 0;
+}
+
+void lookaside_destroy(struct lookaside *l)
+{
+	for (unsigned i = 0; i < LOOKASIDE_SPACES; i++)
+		free(l->space[i]);
+	for (unsigned i = 0; i < 4; i++)
+		free(l->tlb[i / 2][i % 2]);
+	free(l->jump[0]);
+}
+
+/* The soft TLB. */
+
+static void fast_drop(struct fast_tlb *t, unsigned index)
+{
+	t->tag[index] = empty_tag(index);
+}
+
+static bool is_empty(const struct fast_tlb *t, unsigned index)
+{
+	return t->tag[index] == empty_tag(index);
+}
+
+static void fast_clear(struct fast_tlb *t, bool global)
+{
+	unsigned kept = 0;
+
+	if (t->filled > FAST_LOG) {
+		memset(t->tag, 0, sizeof(t->tag));
+		fast_init(t);
+		t->filled = 0;
+	}
+	for (unsigned i = 0; i < t->filled; i++) {
+		unsigned index = t->log[i];
+
+		if (!global && !t->private_high && !is_empty(t, index) &&
+		    !TAG_LOW_HALF(t->tag[index]))
+			t->log[kept++] = (uint16_t)index;
+		else
+			fast_drop(t, index);
+	}
+	t->filled = kept;
+	t->private_high = false;
+}
+
+void lookaside_fill(struct engine_vcpu *cpu, uint64_t linear, bool write, const uint8_t *host,
+		    bool global)
+{
+	struct fast_tlb *t = cpu->world.lookaside.tlb[cpu->tlb_mode][write];
+	unsigned index = linear >> 12 & (FAST_ENTRIES - 1);
+	uint64_t page = linear & ~4095ull;
+
+	if (is_empty(t, index)) {
+		if (t->filled < FAST_LOG)
+			t->log[t->filled] = (uint16_t)index;
+		t->filled++;
+	}
+	t->tag[index] = -(linear >> 12);
+	t->addend[index] = (uint64_t)(uintptr_t)host - page;
+	t->private_high |= !global && linear >> 63;
+}
+
+static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
+{
+	/* Each stays in the log: to clear it twice does no harm. */
+	for (unsigned i = 0; i < t->filled && i < FAST_LOG && size > 4096; i++)
+		if (-t->tag[t->log[i]] - (linear >> 12) < size >> 12)
+			fast_drop(t, t->log[i]);
+	if (t->filled > FAST_LOG && size > 4096)
+		fast_clear(t, true);
+	if (t->tag[linear >> 12 & (FAST_ENTRIES - 1)] == -(linear >> 12))
+		fast_drop(t, linear >> 12 & (FAST_ENTRIES - 1));
+}
+
+/* Known code. */
+
+static void table_empty(struct jump_table *t)
+{
+	for (unsigned i = 0; i < t->count; i++)
+		t->entry[t->log[i]].tag = no_jump(t->log[i]);
+	t->count = 0;
+	t->private = false;
+	memset(t->page, 0, sizeof(t->page));
+}
+
+static bool table_has(const struct jump_table *t, uint64_t linear, uint64_t size)
+{
+	for (uint64_t page = linear >> 12; page <= (linear + size - 1) >> 12; page++)
+		if (t->page[page / 64 % 1024] >> page % 64 & 1)
+			return true;
+	return false;
+}
+
+static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
+{
+	unsigned kept = 0;
+
+	if (!table_has(t, linear, size))
+		return;
+	/* What begins ahead of it may be in it. */
+	linear -= INSN_LENGTH_MAX - 1;
+	size += INSN_LENGTH_MAX - 1;
+	for (unsigned i = 0; i < t->count; i++) {
+		struct jump_entry *j = &t->entry[t->log[i]];
+
+		if (-j->tag - linear >= size)
+			t->log[kept++] = t->log[i];
+		else
+			j->tag = no_jump(t->log[i]);
+	}
+	t->count = kept;
+}
+
+void lookaside_add_code(struct engine_vcpu *cpu, const uint8_t *code, bool across)
+{
+	struct jump_table *t = cpu->world.lookaside.jump[cpu->cpl == 3];
+	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
+	struct jump_entry *j = &t->entry[index];
+	uint64_t page = cpu->rip >> 12;
+	bool global;
+
+	if (j->tag == no_jump(index))
+		t->log[t->count++] = (uint16_t)index;
+	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
+	for (uint64_t i = page; i <= page + across; i++) {
+		t->page[i / 64 % 1024] |= 1ull << i % 64;
+		t->private |= !linear_page(cpu, i << 12, TLB_FETCH, &global) || !global;
+	}
+}
+
+const uint8_t *lookaside_code(const struct engine_vcpu *cpu)
+{
+	const struct jump_table *t = cpu->world.lookaside.jump[cpu->cpl == 3];
+	const struct jump_entry *j = &t->entry[cpu->rip & (JUMP_ENTRIES - 1)];
+
+	return j->tag == -cpu->rip ? j->code : NULL;
+}
+
+void lookaside_forget_code(struct engine_vcpu *cpu)
+{
+	struct lookaside *l = &cpu->world.lookaside;
+
+	table_empty(l->jump[0]);
+	table_empty(l->jump[1]);
+	/* The others' when it is their turn. */
+	l->present->epoch = ++l->epoch;
+}
+
+/* All. */
+
+static void space_empty(struct lookaside_space *s)
+{
+	fast_clear(&s->tlb[0], true);
+	fast_clear(&s->tlb[1], true);
+	table_empty(&s->jump);
+}
+
+static void supervisor_flush(struct lookaside *l, bool global)
+{
+	for (unsigned i = 0; i < 4; i++)
+		fast_clear(l->tlb[i / 2][i % 2], global);
+	if (global || l->jump[0]->private)
+		table_empty(l->jump[0]);
+}
+
+void lookaside_flush(struct engine_vcpu *cpu, bool global)
+{
+	struct lookaside *l = &cpu->world.lookaside;
+
+	if (!l->present)
+		return;
+	l->cleared++;
+	supervisor_flush(l, global);
+	space_empty(l->present);
+	l->present->epoch = ++l->epoch;
+}
+
+void lookaside_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size)
+{
+	struct lookaside *l = &cpu->world.lookaside;
+
+	if (!l->present)
+		return;
+	l->cleared++;
+	for (unsigned i = 0; i < 6; i++)
+		fast_invalidate(l->tlb[i / 2][i % 2], linear, size);
+	table_clear(l->jump[0], linear, size);
+	table_clear(l->jump[1], linear, size);
+}
+
+/* The space of a root, or the one that was not used for longest, with nothing in it. */
+static struct lookaside_space *space_find(struct lookaside *l, uint64_t root)
+{
+	struct lookaside_space *oldest = l->space[0];
+
+	for (unsigned i = 0; i < LOOKASIDE_SPACES; i++) {
+		if (!l->space[i])
+			l->space[i] = space_new();
+		if (!l->space[i])
+			break;
+		if (l->space[i]->root == root)
+			return l->space[i];
+		if (l->space[i]->used < oldest->used)
+			oldest = l->space[i];
+	}
+	oldest->root = root;
+	oldest->epoch = 0;
+	return oldest;
+}
+
+void lookaside_switch(struct engine_vcpu *cpu, uint64_t root, bool flush, uint64_t stale)
+{
+	struct lookaside *l = &cpu->world.lookaside;
+	struct lookaside_space *s;
+
+	if (!l->present || (!flush && root == l->present->root))
+		return;
+	l->cleared++;
+	supervisor_flush(l, false);
+	for (unsigned i = 0; i < LOOKASIDE_SPACES && flush; i++)
+		if (l->space[i] && (l->space[i]->root == root || l->space[i]->root == stale))
+			l->space[i]->epoch = 0;
+	s = space_find(l, root);
+	if (s->epoch != l->epoch)
+		space_empty(s);
+	present_set(l, s);
+}
