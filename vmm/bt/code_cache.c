@@ -19,10 +19,11 @@
 #define LINKS_MAX  (1u << 19)
 
 #define HEAT_HOT     3u   /* times seen */
-#define HEAT_BANNED  200u /* likewise */
-#define CREDIT_FIRST 4096u
+#define HEAT_BANNED  100u /* likewise */
+#define CREDIT_FIRST 512u
 #define CREDIT_MORE  16u
-#define VAIN_MAX     3u /* of a block */
+#define VAIN_MAX     3u  /* of a block */
+#define VAIN_PRICE   32u /* and of its page */
 
 static int memory_map(struct code_cache *c)
 {
@@ -357,6 +358,7 @@ bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 {
 	struct page_heat *h;
 	struct block *b;
+	unsigned price = good ? 1 : VAIN_PRICE;
 	bool cold = false;
 
 	pthread_mutex_lock(&c->lock);
@@ -366,8 +368,9 @@ bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 		cold = ++b->vain == VAIN_MAX;
 		if (cold)
 			*astray_slot(c, b->rip) = b->rip;
-	} else if (h->credit) {
-		h->credit--;
+	}
+	if (h->credit >= price) {
+		h->credit = (uint16_t)(h->credit - price);
 	} else if (h->seen >= HEAT_HOT) {
 		*h = (struct page_heat){.banned = HEAT_BANNED};
 		cold = true;
