@@ -340,6 +340,7 @@ static void bt_statistics(struct engine_vm *vm, struct engine_counter *out, unsi
 const struct engine_ops bt_engine_ops = {
 	.name = "bt",
 	.summary = "full virtualization in user space",
+	.shared_memory = true, /* windows.c */
 	.probe = bt_probe,
 	.cpuid_supported = bt_cpuid_supported,
 	.vm_create = bt_vm_create,

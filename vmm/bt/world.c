@@ -23,6 +23,7 @@
 #include "vmm/core/vcpu.h"
 
 #define SIGNAL_STACK 65536u
+#define INTERPRETED  10000u /* instructions at a time, of what is not translated at all */
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
@@ -521,8 +522,8 @@ bool world_run(struct engine_vcpu *cpu)
 	bt_sampling_start(vm);
 	while (alive && !must_stop(cpu)) {
 		if (!is_translatable(cpu)) {
-			/* A shadow is one instruction's, and so is RF. */
-			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : 64);
+			/* A shadow is one instruction's, and so is RF; other modes last. */
+			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : INTERPRETED);
 			break;
 		}
 		code_lock(cpu);

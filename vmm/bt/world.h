@@ -5,7 +5,7 @@
  * how it is entered and left. On the vCPU's own thread.
  *
  * Registers. A guest's GPR is the host's of the same name, but for four that the glue works with:
- * the guest's RCX is in R14, and its R11, R14 and R15 stay in memory (engine_vcpu.gpr). RCX, R11
+ * the guest's RCX is in R10, and its R10, R11 and R15 stay in memory (engine_vcpu.gpr). RCX, R11
  * and R15 are the glue's: RCX since JRCXZ alone tests without touching flags. Flags are the guest's
  * own.
  */
