@@ -264,7 +264,7 @@ void lookaside_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t siz
 /* The space of a root, or the one that was not used for longest, with nothing in it. */
 static struct lookaside_space *space_find(struct lookaside *l, uint64_t root)
 {
-	struct lookaside_space *oldest = l->space[0];
+	struct lookaside_space *oldest = l->present;
 
 	for (unsigned i = 0; i < LOOKASIDE_SPACES; i++) {
 		if (!l->space[i])

@@ -105,7 +105,8 @@ static bool string_fill(struct engine_vcpu *cpu, const struct fault_point *point
 	if (!windows_fill(cpu, linear, point->size, write, &now))
 		return false;
 	*distance = now;
-	*pointer = (greg_t)(linear + now);
+	linear += now;
+	*pointer = (greg_t)linear;
 	return true;
 }
 
