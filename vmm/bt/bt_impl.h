@@ -119,6 +119,7 @@ struct engine_vcpu {
 	sigjmp_buf escape; /* cpu_fault jumps here */
 	struct fault fault;
 
+	void *room; /* as it was allocated */
 	struct engine_vm *vm;
 	unsigned index;
 

@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +25,8 @@
 #include "vmm/bt/system.h"
 
 /* Instructions between two looks at the clock, about a tenth of a millisecond. */
-#define BATCH 10000u
+#define BATCH          10000u
+#define VCPU_ALIGNMENT _Alignof(struct engine_vcpu)
 
 void bt_vcpu_wake(struct engine_vcpu *cpu)
 {
@@ -317,19 +317,26 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err)
 	return check_failed(cpu, err) ? VCPU_EXIT_FAILED : why;
 }
 
+static void *align_up(void *at, size_t alignment)
+{
+	return (char *)at + (-(uintptr_t)at & (alignment - 1));
+}
+
 int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_table *cpuid,
 		   struct engine_vcpu **out, struct error *err)
 {
 	struct lapic_config config = {
 		.ops = &lapic_ops, .id = index, .bsp = index == 0, .virtual_wire = index == 0};
-	/* Large tables, of which little is touched. */
-	struct engine_vcpu *cpu = mmap(NULL, sizeof(*cpu), PROT_READ | PROT_WRITE,
-				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	/* Not aligned_alloc: of large tables little is touched, and these are zeros already. */
+	void *room = calloc(1, sizeof(struct engine_vcpu) + VCPU_ALIGNMENT - 1);
+	struct engine_vcpu *cpu;
 	pthread_condattr_t attributes;
 	int ret;
 
-	if (cpu == MAP_FAILED)
+	if (!room)
 		return error_set(err, -ENOMEM, NULL, "vCPU: out of memory");
+	cpu = align_up(room, VCPU_ALIGNMENT);
+	cpu->room = room;
 	cpu->vm = vm;
 	cpu->index = index;
 	cpu->own_cpuid = *cpuid;
@@ -376,5 +383,5 @@ void bt_vcpu_destroy(struct engine_vcpu *cpu)
 		close(cpu->timer_fd);
 	pthread_cond_destroy(&cpu->wait_changed);
 	pthread_mutex_destroy(&cpu->wait_lock);
-	munmap(cpu, sizeof(*cpu));
+	free(cpu->room);
 }
