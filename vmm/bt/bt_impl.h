@@ -131,7 +131,8 @@ struct engine_vcpu {
 	/* Right behind it: translated code reads both at once. Our own thread's. */
 	uint8_t waiting; /* enum cpu_waiting: what ends a batch once it may be taken */
 	_Atomic bool kicked, nmi_pending, init_pending, flush_pending;
-	_Atomic int sipi_vector; /* -1: none */
+	_Atomic bool writes_pending; /* what it knows of where it may write goes */
+	_Atomic int sipi_vector;     /* -1: none */
 	pthread_mutex_t wait_lock;
 	pthread_cond_t wait_changed; /* attention was set; on CLOCK_MONOTONIC */
 	uint64_t clock_msr[2];       /* kvmclock.c: wall clock, system time */

@@ -13,7 +13,8 @@
 
 #define CACHE_SIZE (64u << 20)
 #define BLOCKS_MAX (1u << 18)
-#define HASH_SIZE  (1u << 16)
+#define HASH_BITS  18
+#define HASH_SIZE  (1u << HASH_BITS)
 #define POINTS_MAX (1u << 20)
 #define INSNS_MAX  (1u << 17)
 #define LINKS_MAX  (1u << 19)
@@ -160,7 +161,7 @@ static struct block **bucket(struct code_cache *c, uint64_t gpa, uint64_t rip)
 {
 	uint64_t key = (gpa ^ rip >> 12 ^ rip << 7) * 0x9e3779b97f4a7c15ull;
 
-	return &c->hash[key >> 48 & (HASH_SIZE - 1)];
+	return &c->hash[key >> (64 - HASH_BITS)];
 }
 
 struct block *code_cache_find(struct code_cache *c, const struct block *like)

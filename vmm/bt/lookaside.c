@@ -52,6 +52,7 @@ static void present_set(struct lookaside *l, struct lookaside_space *s)
 	l->tlb[TLB_USER][1] = &s->tlb[1];
 	l->jump[1] = &s->jump;
 	s->epoch = l->epoch;
+	s->write_epoch = l->write_epoch;
 	s->used = ++l->time;
 }
 
@@ -248,6 +249,17 @@ void lookaside_flush(struct engine_vcpu *cpu, bool global)
 	l->present->epoch = ++l->epoch;
 }
 
+void lookaside_flush_writes(struct engine_vcpu *cpu)
+{
+	struct lookaside *l = &cpu->world.lookaside;
+
+	if (!l->present)
+		return;
+	for (unsigned mode = 0; mode < 3; mode++)
+		fast_clear(l->tlb[mode][1], true);
+	l->present->write_epoch = ++l->write_epoch;
+}
+
 void lookaside_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size)
 {
 	struct lookaside *l = &cpu->world.lookaside;
@@ -264,7 +276,7 @@ void lookaside_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t siz
 /* The space of a root, or the one that was not used for longest, with nothing in it. */
 static struct lookaside_space *space_find(struct lookaside *l, uint64_t root)
 {
-	struct lookaside_space *oldest = l->space[0];
+	struct lookaside_space *oldest = l->present;
 
 	for (unsigned i = 0; i < LOOKASIDE_SPACES; i++) {
 		if (!l->space[i])
@@ -296,5 +308,7 @@ void lookaside_switch(struct engine_vcpu *cpu, uint64_t root, bool flush, uint64
 	s = space_find(l, root);
 	if (s->epoch != l->epoch)
 		space_empty(s);
+	else if (s->write_epoch != l->write_epoch)
+		fast_clear(&s->tlb[1], true);
 	present_set(l, s);
 }

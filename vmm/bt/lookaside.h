@@ -50,7 +50,7 @@ struct jump_table {
 struct lookaside_space {
 	uint64_t root; /* of its page tables */
 	uint64_t used;
-	uint64_t epoch; /* of the lookaside, when it was last up to date */
+	uint64_t epoch, write_epoch; /* of the lookaside, when it was last up to date */
 	struct fast_tlb tlb[2];
 	struct jump_table jump;
 };
@@ -60,7 +60,7 @@ struct lookaside {
 	struct jump_table *jump[2];                      /* the supervisor's, the user's */
 	struct lookaside_space *space[LOOKASIDE_SPACES]; /* those after the first come into being */
 	struct lookaside_space *present;
-	uint64_t time, epoch;
+	uint64_t time, epoch, write_epoch;
 	uint64_t cleared; /* how often something went */
 };
 
@@ -82,6 +82,8 @@ void lookaside_forget_code(struct engine_vcpu *cpu);
  * empty, and so is that of the root `stale`.
  */
 void lookaside_flush(struct engine_vcpu *cpu, bool global);
+/* Where may be written, in all address spaces. */
+void lookaside_flush_writes(struct engine_vcpu *cpu);
 void lookaside_invalidate(struct engine_vcpu *cpu, uint64_t linear, uint64_t size);
 void lookaside_switch(struct engine_vcpu *cpu, uint64_t root, bool flush, uint64_t stale);
 

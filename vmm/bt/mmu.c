@@ -329,6 +329,14 @@ void tlb_flush(struct engine_vcpu *cpu, bool global)
 	windows_flush(cpu, global);
 }
 
+void tlb_flush_writes(struct engine_vcpu *cpu)
+{
+	for (unsigned mode = 0; mode < TLB_MODES; mode++)
+		for (unsigned i = 0; i < TLB_ENTRIES; i++)
+			cpu->tlb.entry[mode][TLB_WRITE][i].tag = TLB_NOTHING;
+	lookaside_flush_writes(cpu);
+}
+
 /*
  * What a context had of another root goes, and what it has of this one, unless that is kept. The
  * TLB here knows no contexts but one.

@@ -94,6 +94,8 @@ const uint8_t *linear_fetch(struct engine_vcpu *cpu, uint64_t address, uint64_t 
 
 /* All translations, or all but the global ones, of every address space. */
 void tlb_flush(struct engine_vcpu *cpu, bool global);
+/* What is known of where may be written, but in windows. */
+void tlb_flush_writes(struct engine_vcpu *cpu);
 /* CR3 is about to be `cr3`; its address space's translations may be kept, or not. */
 void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep);
 void tlb_invalidate(struct engine_vcpu *cpu, uint64_t address);

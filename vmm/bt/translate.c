@@ -25,8 +25,18 @@
  * no register of the guest's has changed since the instruction began, the exception is delivered at
  * exit_rip as if the interpreter had found it.
  *
- * Blocks are in terms of nothing but their bytes and their address: no mode, no privilege. What
- * depends on those is not translated.
+ * That is for code that runs seldom. Each millisecond the page of code that runs is noted, and one
+ * that was seen three times is hot (code_cache.c). Its blocks are translated anew: they go on
+ * behind jumps that are not taken, loop within themselves, and their accesses are by windows
+ * (windows.h), rorx $32, %rbx, %rcx; movzwl %cx, %ecx; mov %gs:distance(,%rcx,8), %r11 mov
+ * 8(%rbx,%r11), %eax of which a second access by the same register needs the last line alone. A
+ * page that is missing there is a SIGSEGV. Its handler (world_fault) finds the instruction by the
+ * block's fault points, walks, maps the page and returns; or, if the walk faults, goes on at an
+ * exit behind which the interpreter does the instruction, and faults.
+ *
+ * What has no lowering of its own leaves with WORLD_INSN and comes back behind it. Blocks are in
+ * terms of their bytes, their address and the privilege: CPL 0 or 3, in 64-bit mode. What depends
+ * on more is not translated.
  */
 #include "vmm/bt/translate.h"
 

@@ -236,6 +236,8 @@ static void take_requests(struct engine_vcpu *cpu)
 
 	if (atomic_exchange(&cpu->flush_pending, false))
 		tlb_flush(cpu, true);
+	if (atomic_exchange(&cpu->writes_pending, false))
+		tlb_flush_writes(cpu);
 	if (atomic_exchange(&cpu->init_pending, false))
 		take_init(cpu);
 	vector = atomic_exchange(&cpu->sipi_vector, -1);

@@ -325,21 +325,47 @@ static int bt_dirty_fetch(struct engine_vm *vm, unsigned range, uint64_t *bits, 
 	return 0;
 }
 
+/* Of the translator: instructions that it had interpreted, and what it did itself. */
+enum counters {
+	COUNT_INTERPRETED,
+	COUNT_LOOKUPS,
+	COUNT_FILLS,
+	COUNT_WINDOW_FAULTS,
+	COUNT_BLOCKS,
+	COUNT_TRANSLATING_US,
+	COUNTS
+};
+
+static const char *const counter_names[COUNTS] = {
+	"interpreted", "lookups", "fills", "window_faults", "blocks", "translating_us",
+};
+
 static void bt_statistics(struct engine_vm *vm, struct engine_counter *out, unsigned max)
 {
-	uint64_t instructions = 0;
+	uint64_t counts[COUNTS] = {0};
+	unsigned last = vm->code ? COUNTS : COUNT_INTERPRETED + 1;
 
-	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
-		if (vm->vcpu[i])
-			instructions += atomic_load(&vm->vcpu[i]->instructions);
-	if (max)
-		*out++ = (struct engine_counter){.name = "instructions", .count = instructions};
+	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++) {
+		const struct engine_vcpu *cpu = vm->vcpu[i];
+
+		if (!cpu)
+			continue;
+		counts[COUNT_INTERPRETED] += atomic_load(&cpu->instructions);
+		counts[COUNT_LOOKUPS] += atomic_load(&cpu->world.counts.lookups);
+		counts[COUNT_FILLS] += atomic_load(&cpu->world.counts.fills);
+		counts[COUNT_WINDOW_FAULTS] += atomic_load(&cpu->world.counts.window_faults);
+		counts[COUNT_BLOCKS] += atomic_load(&cpu->world.counts.blocks);
+		counts[COUNT_TRANSLATING_US] += atomic_load(&cpu->world.counts.translate_ns) / 1000;
+	}
+	for (unsigned i = 0; i < last && i < max; i++)
+		*out++ = (struct engine_counter){.name = counter_names[i], .count = counts[i]};
 	*out = (struct engine_counter){0};
 }
 
 const struct engine_ops bt_engine_ops = {
 	.name = "bt",
 	.summary = "full virtualization in user space",
+	.shared_memory = true, /* windows.c */
 	.probe = bt_probe,
 	.cpuid_supported = bt_cpuid_supported,
 	.vm_create = bt_vm_create,

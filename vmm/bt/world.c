@@ -13,6 +13,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "vmm/base/clock.h"
 #include "vmm/bt/check.h"
 #include "vmm/bt/guest_bytes.h"
 #include "vmm/bt/interp.h"
@@ -23,6 +24,7 @@
 #include "vmm/core/vcpu.h"
 
 #define SIGNAL_STACK 65536u
+#define INTERPRETED  10000u /* instructions at a time, of what is not translated at all */
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1u << 31)
 #endif
@@ -87,6 +89,7 @@ static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 	uint64_t distance;
 	bool good = windows_fill(cpu, linear, point->size, point->write, &distance);
 
+	world_count(&cpu->world.counts.window_faults, 1);
 	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
 		code_changed(cpu->vm);
 	if (!good || atomic_load(&cpu->code_changed))
@@ -104,7 +107,8 @@ static bool string_fill(struct engine_vcpu *cpu, const struct fault_point *point
 	if (!windows_fill(cpu, linear, point->size, write, &now))
 		return false;
 	*distance = now;
-	*pointer = (greg_t)(linear + now);
+	linear += now;
+	*pointer = (greg_t)linear;
 	return true;
 }
 
@@ -117,6 +121,7 @@ static bool string_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 		good |= string_fill(cpu, point, &g[REG_RSI], &w->string_source, false);
 	good |= string_fill(cpu, point, &g[REG_RDI], &w->string_target,
 			    point->string & STRING_WRITES);
+	world_count(&w->counts.window_faults, 1);
 	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
 		code_changed(cpu->vm);
 	if (good && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->attention))
@@ -185,12 +190,14 @@ static void guest_begin(struct engine_vcpu *cpu)
 	atomic_store(&cpu->in_guest, true);
 	if (atomic_exchange(&cpu->flush_pending, false))
 		tlb_flush(cpu, true);
+	if (atomic_exchange(&cpu->writes_pending, false))
+		tlb_flush_writes(cpu);
 }
 
 /*
  * A page becomes one of code: whoever writes to it comes by world_memory_writing from now on. No
- * vCPU may have it in a soft TLB, so all empty theirs, and we wait: what they wrote until then is
- * there to be translated. Without the cache's lock, which they may be waiting for.
+ * vCPU may know that it may write there, so all forget where they may, and we wait: what they wrote
+ * until then is there to be translated. Without the cache's lock, which they may be waiting for.
  */
 static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 {
@@ -205,11 +212,11 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 
 		if (!other)
 			continue;
-		atomic_store(&other->flush_pending, true);
+		atomic_store(&other->writes_pending, true);
 		if (other == cpu)
 			continue;
 		bt_vcpu_wake(other);
-		while (atomic_load(&other->in_guest) && atomic_load(&other->flush_pending))
+		while (atomic_load(&other->in_guest) && atomic_load(&other->writes_pending))
 			sched_yield();
 	}
 	code_cache_settle(vm->code, gpa);
@@ -279,6 +286,7 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 		if (!second || !wanted.second)
 			return NULL;
 	}
+	world_count(&w->counts.lookups, 1);
 	pthread_mutex_lock(&c->lock);
 	wanted.gpa = gpa;
 	if (atomic_exchange(&cpu->sampled, false) && code_cache_heat(c, gpa))
@@ -287,8 +295,12 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	/* Written to again already: later. */
 	if (!b && code_cache_is_settled(c, gpa) &&
 	    (!second || code_cache_is_settled(c, wanted.second))) {
+		uint64_t begin = clock_monotonic_ns();
+
 		b = translate_block(c, &cpu->vm->world_code, page, second, &wanted,
 				    cpu->vm->windows && code_cache_is_hot(c, gpa, cpu->rip));
+		world_count(&w->counts.blocks, 1);
+		world_count(&w->counts.translate_ns, clock_monotonic_ns() - begin);
 		if (!b)
 			w->exit_reason = WORLD_LOOKUP;
 	}
@@ -354,6 +366,7 @@ static bool fill(struct engine_vcpu *cpu)
 		host = check_page(cpu, host, write);
 	if (!host)
 		return false;
+	world_count(&w->counts.fills, 1);
 	lookaside_fill(cpu, w->fill_address, write, host, global);
 	return true;
 }
@@ -521,8 +534,8 @@ bool world_run(struct engine_vcpu *cpu)
 	bt_sampling_start(vm);
 	while (alive && !must_stop(cpu)) {
 		if (!is_translatable(cpu)) {
-			/* A shadow is one instruction's, and so is RF. */
-			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : 64);
+			/* A shadow is one instruction's, and so is RF; other modes last. */
+			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : INTERPRETED);
 			break;
 		}
 		code_lock(cpu);

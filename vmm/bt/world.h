@@ -5,7 +5,7 @@
  * how it is entered and left. On the vCPU's own thread.
  *
  * Registers. A guest's GPR is the host's of the same name, but for four that the glue works with:
- * the guest's RCX is in R14, and its R11, R14 and R15 stay in memory (engine_vcpu.gpr). RCX, R11
+ * the guest's RCX is in R10, and its R10, R11 and R15 stay in memory (engine_vcpu.gpr). RCX, R11
  * and R15 are the glue's: RCX since JRCXZ alone tests without touching flags. Flags are the guest's
  * own.
  */
@@ -13,6 +13,7 @@
 #define VMM_BT_WORLD_H
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +32,22 @@ enum world_exit {
 	WORLD_ATTENTION, /* engine_vcpu.attention */
 	WORLD_INSN,      /* exit_insn, at exit_rip, is the interpreter's; then on at resume */
 };
+
+/* Statistics: written on the vCPU's thread, read on any. */
+struct world_counts {
+	_Atomic uint64_t lookups;       /* of blocks, that cost a lock */
+	_Atomic uint64_t fills;         /* of the soft TLB */
+	_Atomic uint64_t window_faults; /* that were for a window */
+	_Atomic uint64_t blocks;        /* translated */
+	_Atomic uint64_t translate_ns;  /* and how long that took */
+};
+
+static inline void world_count(_Atomic uint64_t *count, uint64_t more)
+{
+	uint64_t now = atomic_load_explicit(count, memory_order_relaxed);
+
+	atomic_store_explicit(count, now + more, memory_order_relaxed);
+}
 
 struct world {
 	uint64_t host_rsp, host_flags;
@@ -58,6 +75,7 @@ struct world {
 	struct jump_entry *jumps; /* of the present privilege */
 
 	struct lookaside lookaside;
+	struct world_counts counts;
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
 	uint64_t emptied;     /* of the code cache, when no code was known */

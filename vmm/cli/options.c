@@ -198,7 +198,7 @@ static const struct option_spec specs[] = {
 	 set_memory},
 	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)", CMD_RUN,
 	 set_engine},
-	{0, "bt", "HOW", "how engine bt does it: interp, translate or check (default: interp)",
+	{0, "bt", "HOW", "how engine bt does it: interp, translate or check (default: translate)",
 	 CMD_RUN, set_bt},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
@@ -309,6 +309,7 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
 	int value;
 
 	*out = (struct options){.engine = "auto",
+				.translate = true,
 				.cpu = "portable",
 				.paravirtual = true,
 				.append = "",

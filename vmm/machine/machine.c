@@ -197,7 +197,7 @@ static int vm_create(struct machine *m, struct error *err)
 				   .check = m->config.check};
 	int ret;
 
-	if (m->config.engine->shared_memory || m->config.translate)
+	if (m->config.engine->shared_memory)
 		ret = memory_create_shared(m->config.memory, &m->vm.memory, err);
 	else
 		ret = memory_create(m->config.memory, &m->vm.memory, err);
