@@ -529,9 +529,9 @@ static struct window *window_get(struct windows *w, struct engine_vcpu *cpu, uin
 	return in;
 }
 
-/* One page. False: nothing changed. */
-static bool page_fill(struct windows *w, struct engine_vcpu *cpu, uint64_t linear, bool write,
-		      enum window_privilege who)
+/* One page. */
+static enum window_fill page_fill(struct windows *w, struct engine_vcpu *cpu, uint64_t linear,
+				  bool write, enum window_privilege who)
 {
 	const struct mapping *old;
 	struct mapping m = {0};
@@ -542,41 +542,53 @@ static bool page_fill(struct windows *w, struct engine_vcpu *cpu, uint64_t linea
 	if ((linear >> 63) == (who == WINDOW_USER) ||
 	    !linear_walk(cpu, linear, write ? TLB_WRITE : TLB_READ, &p) ||
 	    p.user != (who == WINDOW_USER) || p.global == (who == WINDOW_USER))
-		return false;
+		return WINDOW_REFUSED;
 	in = window_get(w, cpu, linear, who);
 	if (!in)
-		return false;
+		return WINDOW_REFUSED;
 	old = mapping_find(w, in, (uint32_t)(linear % WINDOW_SIZE / 4096));
 	if (old && (old->write || !write))
-		return false;
+		return WINDOW_FAULT;
 	mapping_choose(w, &p, linear, write, &m);
 	if (write && !m.write)
-		return false;
-	return mapping_make(w, in, &m);
+		return WINDOW_REFUSED;
+	return mapping_make(w, in, &m) ? WINDOW_FILLED : WINDOW_REFUSED;
 }
 
-bool windows_fill(struct engine_vcpu *cpu, uint64_t linear, unsigned size, bool write,
-		  uint64_t *distance)
+/* Of an access that is in two pages. */
+static enum window_fill both(enum window_fill a, enum window_fill b)
+{
+	if (a == WINDOW_REFUSED || b == WINDOW_REFUSED)
+		return WINDOW_REFUSED;
+	return a == WINDOW_FILLED || b == WINDOW_FILLED ? WINDOW_FILLED : WINDOW_FAULT;
+}
+
+enum window_fill windows_fill(struct engine_vcpu *cpu, uint64_t linear, unsigned size, bool write,
+			      uint64_t *distance)
 {
 	struct windows *w = cpu->vm->windows;
 	enum window_privilege who = cpu->cpl == 3 ? WINDOW_USER : WINDOW_SUPERVISOR;
 	uint64_t before = cpu->windows.distance[who][entry_of(linear)], last = linear + size - 1;
 	sigjmp_buf escape;
-	volatile bool done = false;
+	volatile enum window_fill done = WINDOW_FAULT;
 
-	if (!is_canonical(linear) || entry_of(linear) != entry_of(last))
-		return false;
+	*distance = before;
+	if (!is_canonical(linear))
+		return WINDOW_FAULT;
+	if (entry_of(linear) != entry_of(last))
+		return WINDOW_REFUSED;
 	memcpy(&escape, &cpu->escape, sizeof(escape));
 	pthread_mutex_lock(&w->lock);
+	/* If the walk faults, the interpreter finds the same. */
 	if (!sigsetjmp(cpu->escape, 0)) {
 		done = page_fill(w, cpu, linear, write, who);
 		if (linear >> 12 != last >> 12)
-			done |= page_fill(w, cpu, last, write, who);
+			done = both(done, page_fill(w, cpu, last, write, who));
 	} else {
-		done = false; /* the interpreter finds the same */
+		done = WINDOW_FAULT;
 	}
 	pthread_mutex_unlock(&w->lock);
 	memcpy(&cpu->escape, &escape, sizeof(escape));
 	*distance = cpu->windows.distance[who][entry_of(linear)];
-	return done || (*distance != before);
+	return done == WINDOW_FAULT && *distance != before ? WINDOW_FILLED : done;
 }

@@ -43,12 +43,19 @@ struct windows *windows_create(struct engine_vm *vm);
 void windows_destroy(struct windows *w);
 void windows_table_init(struct engine_vcpu *cpu);
 
+/* What became of a fault. */
+enum window_fill {
+	WINDOW_FILLED,  /* something was done about it: try again */
+	WINDOW_FAULT,   /* it is the guest's own, or none of a page's */
+	WINDOW_REFUSED, /* what is there cannot be in a window */
+};
+
 /*
- * A page fault of the host's at an access to `size` bytes at `linear`. True: something was done
- * about it, try again; *distance is the entry. It does not fault itself.
+ * A page fault of the host's at an access to `size` bytes at `linear`. *distance is the entry then.
+ * It does not fault itself.
  */
-bool windows_fill(struct engine_vcpu *cpu, uint64_t linear, unsigned size, bool write,
-		  uint64_t *distance);
+enum window_fill windows_fill(struct engine_vcpu *cpu, uint64_t linear, unsigned size, bool write,
+			      uint64_t *distance);
 
 /* What the guest does to translations: mmu.h. */
 void windows_flush(struct engine_vcpu *cpu, bool global);

@@ -87,42 +87,44 @@ static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 {
 	uint64_t linear = (uint64_t)g[places[point->base]] + (uint64_t)(int64_t)point->displacement;
 	uint64_t distance;
-	bool good = windows_fill(cpu, linear, point->size, point->write, &distance);
+	enum window_fill done = windows_fill(cpu, linear, point->size, point->write, &distance);
 
 	world_count(&cpu->world.counts.window_faults, 1);
-	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
+	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], done != WINDOW_REFUSED))
 		code_changed(cpu->vm);
-	if (!good || atomic_load(&cpu->code_changed))
+	if (done != WINDOW_FILLED || atomic_load(&cpu->code_changed))
 		return false;
 	g[REG_R11] = (greg_t)distance;
 	return true;
 }
 
 /* A pointer of a string instruction's that is off by *distance: as window_fault. */
-static bool string_fill(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *pointer,
-			uint64_t *distance, bool write)
+static enum window_fill string_fill(struct engine_vcpu *cpu, const struct fault_point *point,
+				    greg_t *pointer, uint64_t *distance, bool write)
 {
 	uint64_t linear = (uint64_t)*pointer - *distance, now;
+	enum window_fill done = windows_fill(cpu, linear, point->size, write, &now);
 
-	if (!windows_fill(cpu, linear, point->size, write, &now))
-		return false;
 	*distance = now;
 	linear += now;
 	*pointer = (greg_t)linear;
-	return true;
+	return done;
 }
 
 static bool string_fault(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *g)
 {
 	struct world *w = &cpu->world;
-	bool good = false;
+	enum window_fill source = WINDOW_FAULT, target;
+	bool good, refused;
 
 	if (point->string & STRING_SOURCE)
-		good |= string_fill(cpu, point, &g[REG_RSI], &w->string_source, false);
-	good |= string_fill(cpu, point, &g[REG_RDI], &w->string_target,
-			    point->string & STRING_WRITES);
+		source = string_fill(cpu, point, &g[REG_RSI], &w->string_source, false);
+	target = string_fill(cpu, point, &g[REG_RDI], &w->string_target,
+			     point->string & STRING_WRITES);
+	refused = source == WINDOW_REFUSED || target == WINDOW_REFUSED;
+	good = !refused && (source == WINDOW_FILLED || target == WINDOW_FILLED);
 	world_count(&w->counts.window_faults, 1);
-	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], good))
+	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], !refused))
 		code_changed(cpu->vm);
 	if (good && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->attention))
 		return true;
@@ -482,6 +484,27 @@ static bool leaves_fault(struct engine_vcpu *cpu)
 	return true;
 }
 
+/*
+ * Code that was sampled was on its way from a branch, whose page has run as well: it may be of a
+ * function that has no loop of its own, and is never where a sample goes on.
+ */
+static void sample_branch(struct engine_vcpu *cpu)
+{
+	struct code_cache *c = cpu->vm->code;
+	sigjmp_buf escape;
+	uint64_t gpa;
+
+	memcpy(&escape, &cpu->escape, sizeof(escape));
+	/* It may be gone meanwhile, which is no fault of the guest's. */
+	if (!sigsetjmp(cpu->escape, 0) && linear_fetch(cpu, cpu->world.branch_rip, &gpa)) {
+		pthread_mutex_lock(&c->lock);
+		if (code_cache_heat(c, gpa))
+			code_changed(cpu->vm);
+		pthread_mutex_unlock(&c->lock);
+	}
+	memcpy(&cpu->escape, &escape, sizeof(escape));
+}
+
 /* The way out of a fault outside of the interpreter. */
 static bool run_code(struct engine_vcpu *cpu)
 {
@@ -494,6 +517,8 @@ static bool run_code(struct engine_vcpu *cpu)
 		if (atomic_exchange(&cpu->code_changed, false))
 			lookaside_forget_code(cpu);
 		enter(cpu, code);
+		if (cpu->world.branch_rip && atomic_load(&cpu->sampled))
+			sample_branch(cpu);
 		/* A block that is about to write to itself ends there. */
 		if (cpu->world.exit_reason == WORLD_LOOKUP)
 			code = next_block(cpu);
