@@ -116,7 +116,9 @@ void lower_loop_head(struct lowering *l)
 	l->start[l->at] = l->e.at;
 	if (!l->target[l->at])
 		return;
+	/* Who comes from further on may have been with the interpreter. */
 	lower_forget(l);
+	l->vectors = l->x87 = false;
 	emit_load(&l->e, GLUE_C, FIELD(attention), 1);
 	skip = emit_skip_if_zero(&l->e);
 	l->poll[l->poll_count++] =

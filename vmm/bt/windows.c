@@ -57,6 +57,7 @@ struct windows {
 	uint16_t free_window, supervisor;
 	struct window_space space[SPACES_MAX];
 	uint64_t time;
+	bool huge; /* something is of a page of 1 GiB */
 	uint16_t free_mapping, bucket[BUCKETS];
 	struct mapping mapping[MAPPINGS_MAX];
 };
@@ -391,19 +392,30 @@ void windows_switch(struct engine_vcpu *cpu, uint64_t root, bool flush, uint64_t
 	pthread_mutex_unlock(&w->lock);
 }
 
+/* What is of large pages goes with any address of theirs. */
+static void large_clear(struct windows *w, struct window *in, uint64_t granule)
+{
+	uint16_t next;
+
+	for (uint16_t i = in->granule[granule]; i != NONE; i = next) {
+		next = w->mapping[i].next;
+		if (w->mapping[i].large)
+			mapping_remove(w, i);
+	}
+}
+
 static void list_invalidate(struct windows *w, uint16_t first, uint64_t linear)
 {
 	struct window *in = window_find(w, first, linear);
-	uint32_t page = (uint32_t)(linear % WINDOW_SIZE / 4096);
-	const struct mapping *m = in ? mapping_find(w, in, page) : NULL;
+	uint64_t granule = linear % WINDOW_SIZE / GRANULE;
 
-	if (!m)
+	if (!in)
 		return;
-	if (m->large) /* it may have more of that page in other granules, if that is of 1 GiB */
-		for (uint64_t i = 0; i < 1ull << 18; i += GRANULE_PAGES)
-			range_clear(w, in, (uint32_t)((page & ~0x3ffffu) + i), GRANULE_PAGES);
-	else
-		range_clear(w, in, page, 1);
+	range_clear(w, in, (uint32_t)(linear % WINDOW_SIZE / 4096), 1);
+	large_clear(w, in, granule);
+	/* One of 1 GiB has pieces in as many granules. */
+	for (uint64_t i = 0; i < GRANULES / 4 && w->huge; i++)
+		large_clear(w, in, (granule & ~(GRANULES / 4 - 1)) + i);
 }
 
 void windows_invalidate(struct engine_vcpu *cpu, uint64_t linear)
@@ -461,6 +473,7 @@ static void mapping_choose(struct windows *w, const struct page *p, uint64_t lin
 
 	m->write = p->writable && p->dirty && !code && (write || !tracked);
 	m->large = p->size > 4096;
+	w->huge |= p->size > GRANULE;
 	if (!m->write && p->writable)
 		pages = 1;
 	for (;; pages /= 2) {
