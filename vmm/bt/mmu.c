@@ -298,7 +298,6 @@ static void tlb_forget(struct engine_vcpu *cpu, bool global)
 			  [i % TLB_ENTRIES]
 				  .tag = TLB_NOTHING;
 	tlb->context = 1;
-	large_forget(tlb);
 }
 
 /* All entries of 2 MiB around; of all there is, if there are larger pages than 4 MiB. */
@@ -325,6 +324,9 @@ static void large_invalidate(struct engine_vcpu *cpu, uint64_t address)
 void tlb_flush(struct engine_vcpu *cpu, bool global)
 {
 	tlb_forget(cpu, global);
+	/* Only here: what is known elsewhere of large pages outlives contexts. */
+	if (global)
+		large_forget(&cpu->tlb);
 	lookaside_flush(cpu, global);
 	windows_flush(cpu, global);
 }
