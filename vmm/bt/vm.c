@@ -190,8 +190,8 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 		vm->code->checked = config->check;
 		translate_world(vm->code, &vm->world_code);
 		/*
-		 * Only where asked for: compilers died in Debian guests with them (issue 4). Not for
-		 * check.c, which copies the memory of what it holds against the interpreter.
+		 * Only where asked for: compilers died in Debian guests with them (issue 4). Not
+		 * for check.c, which copies the memory of what it holds against the interpreter.
 		 */
 		if (getenv("LODGE_BT_WINDOWS") && !config->check)
 			vm->windows = windows_create(vm);
