@@ -103,7 +103,7 @@ static bool is_near(const struct lowering *l, uint64_t rip)
 /* Where an instruction of this block's own begins; NULL: it is none, or is yet to come. */
 static uint8_t *own_start(const struct lowering *l, uint64_t rip)
 {
-	for (unsigned i = 0; i <= l->at && l->loops; i++)
+	for (unsigned i = 0; i <= l->at && i < l->count && l->loops; i++)
 		if (l->rips[i] == rip && l->target[i])
 			return l->start[i];
 	return NULL;

@@ -152,11 +152,13 @@ static int64_t moves_by(const struct insn *insn, unsigned reg)
 
 	if (reg == CPU_RSP && insn->opcode->id == INSN_PUSH)
 		return -8;
+	/* Not so POP of RSP itself. */
 	if (reg == CPU_RSP && insn->opcode->id == INSN_POP)
-		return 8;
+		return o[0].reg == CPU_RSP ? 0 : 8;
 	if (insn->opcode->id != INSN_ADD && insn->opcode->id != INSN_SUB)
 		return 0;
-	if (o[0].kind != OPERAND_GPR || o[0].size != 8 || o[1].kind != OPERAND_IMMEDIATE)
+	if (o[0].kind != OPERAND_GPR || o[0].reg != reg || o[0].size != 8 ||
+	    o[1].kind != OPERAND_IMMEDIATE)
 		return 0;
 	return insn->opcode->id == INSN_ADD ? (int64_t)insn->immediate : -(int64_t)insn->immediate;
 }

@@ -38,6 +38,7 @@ static void want(struct lowering *l, bool *there, struct emit_memory away, const
 	if (*there)
 		return;
 	*there = true;
+	lower_forget(l); /* H is used on the way */
 	emit_load(&l->e, GLUE_C, away, 8);
 	skip = emit_skip_if_zero(&l->e);
 	l->want[l->want_count].jump = emit_jump(&l->e);

@@ -418,16 +418,19 @@ static void list_invalidate(struct windows *w, uint16_t first, uint64_t linear)
 		large_clear(w, in, (granule & ~(GRANULES / 4 - 1)) + i);
 }
 
+/* By the root: others may have made the space since this vCPU went there. */
 void windows_invalidate(struct engine_vcpu *cpu, uint64_t linear)
 {
 	struct windows *w = cpu->vm->windows;
+	struct window_space *space;
 
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
+	space = space_find(w, cpu->windows.root);
 	list_invalidate(w, w->supervisor, linear);
-	if (cpu->windows.space)
-		list_invalidate(w, cpu->windows.space->first, linear);
+	if (space)
+		list_invalidate(w, space->first, linear);
 	pthread_mutex_unlock(&w->lock);
 }
 
