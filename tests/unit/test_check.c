@@ -67,7 +67,7 @@ static int setup(void **state)
 	struct error err = {0};
 
 	assert_non_null(f);
-	f->config = (struct vm_config){.vcpus = 1, .translate = true, .check = true};
+	f->config = (struct vm_config){.vcpus = 1, .translation = TRANSLATION_CHECKED};
 	assert_int_equal(memory_create(MEMORY, &f->config.memory, &err), 0);
 	assert_int_equal(bus_create(&f->config.pio), 0);
 	assert_int_equal(bus_create(&f->config.mmio), 0);

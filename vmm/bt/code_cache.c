@@ -313,7 +313,7 @@ bool code_cache_is_hot(struct code_cache *c, uint64_t gpa, uint64_t rip)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 
-	return page < c->page_count && c->heat[page].seen >= HEAT_HOT &&
+	return page < c->page_count && (c->eager || c->heat[page].seen >= HEAT_HOT) &&
 	       *astray_slot(c, rip) != rip;
 }
 
@@ -322,7 +322,7 @@ bool code_cache_heat(struct code_cache *c, uint64_t gpa)
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 	struct page_heat *h = &c->heat[page];
 
-	if (page >= c->page_count)
+	if (page >= c->page_count || c->eager)
 		return false;
 	if (h->banned) {
 		h->banned--;

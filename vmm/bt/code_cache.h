@@ -90,6 +90,7 @@ struct code_cache {
 	_Atomic unsigned point_count;
 	uint64_t translated, emptied; /* blocks ever made; how often the cache was full */
 	bool checked;                 /* blocks are for --bt check (lower.h) */
+	bool eager;                   /* all pages are hot from the first, and stay so */
 };
 
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);

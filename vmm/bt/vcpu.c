@@ -355,7 +355,7 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 		ret = world_create(cpu);
 	if (ret == 0 && vm->code)
 		ret = bt_timer_create(cpu);
-	if (ret == 0 && vm->code && vm->config.check)
+	if (ret == 0 && vm->code && vm->config.translation == TRANSLATION_CHECKED)
 		ret = check_create(&cpu->check);
 	if (ret == 0)
 		ret = lapic_create(vm->apics, &config, &cpu->lapic);

@@ -184,16 +184,17 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	ret = chips_create(vm);
 	if (ret == 0)
 		ret = bt_irq_start(vm);
-	if (ret == 0 && config->translate)
+	if (ret == 0 && config->translation != TRANSLATION_NONE)
 		ret = code_cache_create(config->memory, &vm->code);
 	if (ret == 0 && vm->code) {
-		vm->code->checked = config->check;
+		vm->code->checked = config->translation == TRANSLATION_CHECKED;
+		vm->code->eager = config->translation == TRANSLATION_WINDOWS;
 		translate_world(vm->code, &vm->world_code);
-		/*
-		 * Only where asked for: compilers died in Debian guests with them (issue 4). Not
-		 * for check.c, which copies the memory of what it holds against the interpreter.
+		/* Not for check.c, which copies the memory of what it holds against the
+		 * interpreter.
 		 */
-		if (getenv("LODGE_BT_WINDOWS") && !config->check)
+		if (config->translation == TRANSLATION_ON ||
+		    config->translation == TRANSLATION_WINDOWS)
 			vm->windows = windows_create(vm);
 		config->memory->writing_arg = vm;
 		config->memory->writing = world_memory_writing;

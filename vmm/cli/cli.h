@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "vmm/base/error.h"
+#include "vmm/core/engine.h"
 #include "vmm/machine/board.h"
 
 enum exit_status {
@@ -32,7 +33,7 @@ struct options {
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
-	bool translate, check;
+	enum translation translation;
 	bool paravirtual;
 	bool detach;
 	bool force;

@@ -114,12 +114,22 @@ static int set_engine(struct options *o, const char *value, struct error *err)
 
 static int set_bt(struct options *o, const char *value, struct error *err)
 {
-	o->check = strcmp(value, "check") == 0;
-	o->translate = o->check || strcmp(value, "translate") == 0;
-	if (!o->translate && strcmp(value, "interp") != 0)
-		return error_set(err, -EINVAL, "use interp, translate or check",
-				 "--bt '%s': unknown", value);
-	return 0;
+	static const char *const names[] = {
+		[TRANSLATION_NONE] = "interp",
+		[TRANSLATION_ON] = "translate",
+		[TRANSLATION_TLB] = "translate-tlb",
+		[TRANSLATION_WINDOWS] = "translate-windows",
+		[TRANSLATION_CHECKED] = "check",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(value, names[i]) == 0) {
+			o->translation = (enum translation)i;
+			return 0;
+		}
+	return error_set(err, -EINVAL,
+			 "use interp, translate, translate-tlb, translate-windows or check",
+			 "--bt '%s': unknown", value);
 }
 
 static int set_cpu(struct options *o, const char *value, struct error *err)
@@ -198,7 +208,7 @@ static const struct option_spec specs[] = {
 	 set_memory},
 	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)", CMD_RUN,
 	 set_engine},
-	{0, "bt", "HOW", "how engine bt does it: interp, translate or check (default: translate)",
+	{0, "bt", "HOW", "how engine bt does it: interp, translate, check, ... (default: translate)",
 	 CMD_RUN, set_bt},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
@@ -309,7 +319,7 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
 	int value;
 
 	*out = (struct options){.engine = "auto",
-				.translate = true,
+				.translation = TRANSLATION_ON,
 				.cpu = "portable",
 				.paravirtual = true,
 				.append = "",

@@ -26,13 +26,21 @@ struct engine_vm;
 struct engine_vcpu;
 struct msi_line;
 
+/* What engine bt does with code. No matter to others. */
+enum translation {
+	TRANSLATION_NONE,    /* it is interpreted */
+	TRANSLATION_ON,      /* translated; hot code reaches memory by the host's MMU */
+	TRANSLATION_TLB,     /* by the soft TLB alone */
+	TRANSLATION_WINDOWS, /* all code by the host's MMU, as far as can be */
+	TRANSLATION_CHECKED, /* translated, and held against the interpreter */
+};
+
 struct vm_config {
 	struct guest_memory *memory; /* outlives the VM */
 	struct bus *pio;             /* outlive the VM; accessed on vCPU threads */
 	struct bus *mmio;
 	unsigned vcpus; /* 1 to ENGINE_VCPUS_MAX */
-	bool translate; /* bt: translate code, else interpret it. No matter to others. */
-	bool check;     /* bt: and hold what is translated against the interpreter */
+	enum translation translation;
 };
 
 /* Why vcpu_run came back. */

@@ -193,8 +193,7 @@ static int initial_state_keep(struct machine *m, struct error *err)
 static int vm_create(struct machine *m, struct error *err)
 {
 	struct vm_config config = {.vcpus = m->config.vcpus,
-				   .translate = m->config.translate,
-				   .check = m->config.check};
+				   .translation = m->config.translation};
 	int ret;
 
 	if (m->config.engine->shared_memory)

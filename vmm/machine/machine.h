@@ -24,8 +24,7 @@ struct machine_config {
 	const struct cpu_model *model;
 	bool paravirtual;
 	unsigned vcpus;
-	bool translate;  /* see struct vm_config */
-	bool check;      /* likewise */
+	enum translation translation;
 	uint64_t memory; /* bytes, a multiple of the page size */
 	const char *kernel, *initrd, *cmdline;
 	const void *overlay; /* see struct boot_config */
