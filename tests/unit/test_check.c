@@ -5,15 +5,11 @@
  */
 #include "tests/unit/unit.h"
 
+#include "tests/unit/bt_fixture.h"
 #include "vmm/bt/bt.h"
 #include "vmm/bt/bt_impl.h"
 #include "vmm/bt/code_cache.h"
 #include "vmm/bt/system.h"
-
-#define MEMORY (16 * MIB)
-#define TABLES 0x1000u
-#define CODE   0x8000u
-#define DATA   0x10000u
 
 static const uint8_t program[] = {
 	0x48, 0x05, 0x78, 0x56, 0x34, 0x12, /* add $0x12345678, %rax */
@@ -24,71 +20,18 @@ static const uint8_t program[] = {
 	0x0f, 0x0b,                         /* ud2: a triple fault */
 };
 
-struct fixture {
-	struct vm_config config;
-	struct engine_vm *vm;
-	struct engine_vcpu *cpu;
-	struct cpu_state state;
-};
-
-/* 64-bit mode, the first 2 MiB in one page, an IDT without room. */
-static void state_make(struct fixture *f)
-{
-	uint8_t *tables = memory_at_write(f->config.memory, TABLES, 3 * 4096);
-	struct cpu_state *s = &f->state;
-	struct error err = {0};
-
-	le64_put(tables, (TABLES + 4096) | 7);
-	le64_put(tables + 4096, (TABLES + 8192) | 7);
-	le64_put(tables + 8192, 0x87);
-	assert_int_equal(bt_engine_ops.vcpu_state_get(f->cpu, s, &err), 0);
-	s->cr0 = CR0_PE | CR0_PG | CR0_ET | CR0_NE;
-	s->cr3 = TABLES;
-	s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXSAVE;
-	s->efer = EFER_LME | EFER_LMA;
-	s->xcr0 = 7;
-	s->idt = (struct cpu_table){0};
-	for (unsigned i = 0; i < CPU_SEGMENTS; i++)
-		s->segment[i] = (struct cpu_segment){.selector = 8,
-						     .limit = ~0u,
-						     .type = i == CPU_CS ? 11 : 3,
-						     .s = 1,
-						     .present = 1,
-						     .l = i == CPU_CS,
-						     .g = 1};
-	s->rip = CODE;
-	s->gpr[CPU_RBX] = DATA;
-}
-
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	struct cpuid_table cpuid;
-	struct error err = {0};
+	struct fixture *f = bt_fixture_create(TRANSLATION_CHECKED);
 
-	assert_non_null(f);
-	f->config = (struct vm_config){.vcpus = 1, .translation = TRANSLATION_CHECKED};
-	assert_int_equal(memory_create(MEMORY, &f->config.memory, &err), 0);
-	assert_int_equal(bus_create(&f->config.pio), 0);
-	assert_int_equal(bus_create(&f->config.mmio), 0);
-	assert_int_equal(bt_engine_ops.cpuid_supported(&cpuid, &err), 0);
-	assert_int_equal(bt_engine_ops.vm_create(&f->config, &f->vm, &err), 0);
-	assert_int_equal(bt_engine_ops.vcpu_create(f->vm, 0, &cpuid, &f->cpu, &err), 0);
 	memcpy(memory_at_write(f->config.memory, CODE, 4096), program, sizeof(program));
-	state_make(f);
 	*state = f;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
-
-	bt_engine_ops.vm_destroy(f->vm);
-	bus_destroy(f->config.pio);
-	bus_destroy(f->config.mmio);
-	memory_destroy(f->config.memory);
-	free(f);
+	bt_fixture_destroy(*state);
 	return 0;
 }
 

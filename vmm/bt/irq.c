@@ -14,6 +14,7 @@
 #include "devices/lapic.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
+#include "vmm/bt/code_cache.h"
 #include "vmm/bt/vcpu.h"
 
 #define EVENTS_MAX 64
@@ -101,6 +102,9 @@ static void sampling_set(struct engine_vm *vm, bool on)
 
 void bt_sampling_start(struct engine_vm *vm)
 {
+	/* What is hot matters to windows alone. */
+	if (!vm->windows || vm->code->eager)
+		return;
 	if (!atomic_load(&vm->sampling) && !atomic_exchange(&vm->sampling, true))
 		sampling_set(vm, true);
 }
