@@ -76,12 +76,14 @@ static int run(const struct bench *bench)
 	return 0;
 }
 
-static int run_all(const struct bench *bench)
+/* Those of a name, or all. */
+static int run_all(const struct bench *bench, const char *name)
 {
 	int failed = 0;
 
 	for (; bench->name; bench++)
-		failed |= run(bench);
+		if (!name || strcmp(bench->name, name) == 0)
+			failed |= run(bench);
 	return failed;
 }
 
@@ -166,7 +168,7 @@ static int run_nano(void)
 
 int main(int argc, char **argv)
 {
-	const char *what = argc == 2 ? argv[1] : "";
+	const char *what = argc > 1 ? argv[1] : "";
 	double begin = now();
 	int failed = 1;
 
@@ -175,15 +177,15 @@ int main(int argc, char **argv)
 		return 0;
 	puts("btbench begins");
 	if (strcmp(what, "compute") == 0)
-		failed = run_all(compute_benches);
+		failed = run_all(compute_benches, argv[2]);
 	else if (strcmp(what, "kernel") == 0)
-		failed = run_all(kernel_benches);
+		failed = run_all(kernel_benches, argv[2]);
 	else if (strcmp(what, "smp") == 0)
 		failed = run_smp();
 	else if (strcmp(what, "nano") == 0)
 		failed = run_nano();
 	else
-		fprintf(stderr, "usage: btbench compute|kernel|smp|nano|true\n");
+		fprintf(stderr, "usage: btbench compute|kernel [NAME] | smp | nano | true\n");
 	printf("wall %.0f 0\n", now() - begin);
 	return failed;
 }

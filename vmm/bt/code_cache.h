@@ -47,7 +47,8 @@ struct block {
 struct fault_point {
 	const uint8_t *at; /* as executed */
 	uint64_t rip;
-	/* In a window: `size` bytes from base, a register of the host's, + displacement on. */
+	/* In a window: `size` bytes from base, a register of the host's or none, + displacement on.
+	 */
 	int32_t displacement;
 	uint8_t base, size; /* 0: not in one */
 	bool write;

@@ -11,6 +11,11 @@
 #define VEX_F3 2
 #define VEX_F2 3
 
+static void writes(struct emit *e, unsigned reg)
+{
+	e->written |= 1u << reg;
+}
+
 void emit_byte(struct emit *e, unsigned byte)
 {
 	if (e->at == e->end)
@@ -88,6 +93,7 @@ static void emit_on_memory(struct emit *e, unsigned code, unsigned reg, const st
 
 void emit_load(struct emit *e, unsigned reg, struct emit_memory from, unsigned size)
 {
+	writes(e, reg);
 	if (size >= 4)
 		emit_on_memory(e, 0x8b, reg, &from, size);
 	else
@@ -101,6 +107,7 @@ void emit_store(struct emit *e, struct emit_memory to, unsigned reg, unsigned si
 
 void emit_move(struct emit *e, unsigned to, unsigned from)
 {
+	writes(e, to);
 	emit_byte(e, 0x40 | REX_W | rex_reg(from) | (to & 8 ? REX_B : 0));
 	emit_byte(e, 0x89);
 	emit_byte(e, 0xc0 | (from & 7) << 3 | (to & 7));
@@ -108,6 +115,7 @@ void emit_move(struct emit *e, unsigned to, unsigned from)
 
 void emit_not(struct emit *e, unsigned reg)
 {
+	writes(e, reg);
 	emit_byte(e, 0x40 | REX_W | (reg & 8 ? REX_B : 0));
 	emit_byte(e, 0xf7);
 	emit_byte(e, 0xd0 | (reg & 7));
@@ -117,6 +125,7 @@ void emit_constant(struct emit *e, unsigned reg, uint64_t value)
 {
 	unsigned b = reg & 8 ? REX_B : 0;
 
+	writes(e, reg);
 	if (value <= 0xffffffff) {
 		if (b)
 			emit_byte(e, 0x40 | b);
@@ -142,6 +151,7 @@ void emit_store_constant(struct emit *e, struct emit_memory to, int32_t value)
 
 void emit_lea(struct emit *e, unsigned reg, struct emit_memory m, unsigned size)
 {
+	writes(e, reg);
 	emit_on_memory(e, 0x8d, reg, &m, size);
 }
 
@@ -157,6 +167,7 @@ void emit_rorx(struct emit *e, unsigned to, unsigned from, unsigned count, unsig
 {
 	unsigned rex = rex_reg(to) | (from & 8 ? REX_B : 0) | (size == 8 ? REX_W : 0);
 
+	writes(e, to);
 	emit_vex(e, INSN_MAP_0F3A, rex, 0, VEX_F2);
 	emit_byte(e, 0xf0);
 	emit_byte(e, 0xc0 | (to & 7) << 3 | (from & 7));
@@ -167,6 +178,7 @@ void emit_extend_16(struct emit *e, unsigned to, unsigned from)
 {
 	unsigned rex = rex_reg(to) | (from & 8 ? REX_B : 0);
 
+	writes(e, to);
 	if (rex)
 		emit_byte(e, 0x40 | rex);
 	emit_byte(e, 0x0f);
@@ -177,6 +189,7 @@ void emit_extend_16(struct emit *e, unsigned to, unsigned from)
 static void emit_by_mask(struct emit *e, unsigned to, unsigned from, const struct emit_memory *mask,
 			 unsigned prefix)
 {
+	writes(e, to);
 	if (mask->state)
 		emit_byte(e, PREFIX_GS);
 	emit_vex(e, INSN_MAP_0F38, rex_reg(to) | rex_rm(mask) | REX_W, from, prefix);
@@ -229,6 +242,7 @@ static uint8_t *emit_displacement(struct emit *e)
 
 uint8_t *emit_lea_ahead(struct emit *e, unsigned reg)
 {
+	writes(e, reg);
 	align_displacement(e, 3);
 	emit_byte(e, 0x40 | REX_W | rex_reg(reg));
 	emit_byte(e, 0x8d);
@@ -351,6 +365,7 @@ void emit_short(struct emit *e, const struct insn *insn, const uint8_t *raw, uns
 	if (reg != INSN_NO_REGISTER) {
 		rex = (rex & REX_W) | (reg & 8 ? REX_B : 0);
 		low = reg & 7;
+		writes(e, reg);
 	}
 	if (insn->size_prefix)
 		emit_byte(e, 0x66);
@@ -360,6 +375,15 @@ void emit_short(struct emit *e, const struct insn *insn, const uint8_t *raw, uns
 		emit_byte(e, 0x0f);
 	emit_byte(e, (insn->code & ~7u) | low);
 	emit_immediate(e, insn, raw);
+}
+
+/* Whether the instruction writes it is not looked at. */
+static void part_change(struct emit *e, unsigned *part, uint8_t reg)
+{
+	if (reg == INSN_NO_REGISTER)
+		return;
+	*part = reg;
+	writes(e, reg);
 }
 
 bool emit_insn(struct emit *e, const struct insn *insn, const uint8_t *raw,
@@ -378,12 +402,9 @@ bool emit_insn(struct emit *e, const struct insn *insn, const uint8_t *raw,
 		return false;
 	if (change->memory)
 		p.memory = &change->m;
-	if (change->reg != INSN_NO_REGISTER)
-		p.reg = change->reg;
-	if (change->rm != INSN_NO_REGISTER)
-		p.rm = change->rm;
-	if (change->vvvv != INSN_NO_REGISTER)
-		p.vvvv = change->vvvv;
+	part_change(e, &p.reg, change->reg);
+	part_change(e, &p.rm, change->rm);
+	part_change(e, &p.vvvv, change->vvvv);
 	if (insn->encoding == INSN_VEX)
 		emit_vex_head(e, &p);
 	else if (!emit_legacy_head(e, &p))

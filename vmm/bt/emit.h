@@ -12,6 +12,7 @@
 struct emit {
 	uint8_t *at, *end; /* where the code is written */
 	bool full;
+	uint32_t written; /* GPRs that this code writes itself, or has the guest's write instead */
 };
 
 /* A memory operand of the host's: [base + index * scale + displacement]. */

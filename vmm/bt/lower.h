@@ -73,6 +73,12 @@ void lower_push_scratch(struct lowering *l);
 /* lower_vector.c: likewise. */
 bool lower_vector(struct lowering *l);
 bool lower_x87(struct lowering *l);
+/*
+ * Behind a visit to the interpreter: who loops may jump to where they were known to be there. Ahead
+ * of a loop: those that it is going to want, once for all turns.
+ */
+void lower_vectors_away(struct lowering *l);
+void lower_vectors_for_loop(struct lowering *l);
 void lower_cold_vectors(struct lowering *l);
 /* The operand that a field of the encoding names, if it is a general register. */
 void lower_place_find(const struct insn *insn, enum opcode_source a, enum opcode_source b,
@@ -109,10 +115,10 @@ static inline void lower_touch(struct lowering *l)
 		lower_may_fault(l);
 }
 
-/* lower_memory.c: H may be something else now. */
+/* lower_memory.c: nothing is known of H. Who writes to it by way of emit.h need not say so. */
 static inline void lower_forget(struct lowering *l)
 {
-	l->known = INSN_NO_REGISTER;
+	l->known.what = KNOWN_NOTHING;
 }
 /* What the instruction has done to what is known. */
 void lower_remember(struct lowering *l);

@@ -113,12 +113,12 @@ void lower_loop_head(struct lowering *l)
 {
 	uint8_t *skip;
 
+	if (l->target[l->at])
+		lower_vectors_for_loop(l);
 	l->start[l->at] = l->e.at;
 	if (!l->target[l->at])
 		return;
-	/* Who comes from further on may have been with the interpreter. */
 	lower_forget(l);
-	l->vectors = l->x87 = false;
 	emit_load(&l->e, GLUE_C, FIELD(attention), 1);
 	skip = emit_skip_if_zero(&l->e);
 	l->poll[l->poll_count++] =

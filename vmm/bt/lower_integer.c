@@ -123,8 +123,6 @@ static bool place_get(struct lowering *l, struct place *p, const uint8_t *spare,
 	if (spare[*used] == INSN_NO_REGISTER)
 		return false;
 	p->host = spare[(*used)++];
-	if (p->host == GLUE_H)
-		lower_forget(l);
 	emit_load(&l->e, p->host, home_of(p->reg), 8);
 	return true;
 }

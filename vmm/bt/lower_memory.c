@@ -86,12 +86,17 @@ static void add_fill(struct lowering *l, const struct insn *insn, struct emit_me
 		.jump = jump, .retry = retry, .rip = l->rip, .insn = insn, .m = m, .what = what};
 }
 
-void lower_window_find(struct lowering *l, unsigned base)
+static struct emit_memory window_table(const struct lowering *l)
 {
 	unsigned who = l->user ? WINDOW_USER : WINDOW_SUPERVISOR;
-	struct emit_memory entry =
-		emit_field(offsetof(struct engine_vcpu, windows.distance) +
-			   sizeof(((struct window_table *)NULL)->distance[0]) * who);
+
+	return emit_field(offsetof(struct engine_vcpu, windows.distance) +
+			  sizeof(((struct window_table *)NULL)->distance[0]) * who);
+}
+
+void lower_window_find(struct lowering *l, unsigned base)
+{
+	struct emit_memory entry = window_table(l);
 
 	emit_rorx(&l->e, GLUE_C, base, 32, 8);
 	emit_extend_16(&l->e, GLUE_C, GLUE_C);
@@ -165,33 +170,130 @@ static int64_t moves_by(const struct insn *insn, unsigned reg)
 
 void lower_remember(struct lowering *l)
 {
-	unsigned reg = l->known == HOST_RCX ? CPU_RCX : l->known;
+	struct distance_known *k = &l->known;
+	unsigned reg = k->reg == HOST_RCX ? CPU_RCX : k->reg;
 	int64_t by;
 
-	if (reg == INSN_NO_REGISTER)
+	if (k->what == KNOWN_MEMORY &&
+	    (writes(l->insn, k->memory.base) || writes(l->insn, k->memory.index)))
+		lower_forget(l);
+	if (k->what != KNOWN_REGISTER)
 		return;
 	by = moves_by(l->insn, reg);
 	if (by && by > -WINDOW_REACH && by < WINDOW_REACH)
-		l->moved += by;
+		k->moved += by;
 	else if (writes(l->insn, reg))
 		lower_forget(l);
-	if (l->moved <= -WINDOW_REACH / 2 || l->moved >= WINDOW_REACH / 2)
+	if (k->moved <= -WINDOW_REACH / 2 || k->moved >= WINDOW_REACH / 2)
 		lower_forget(l);
 }
 
+static bool is_kept(const struct lowering *l, enum known what)
+{
+	return l->known.what == what && !(l->e.written & 1u << GLUE_H);
+}
+
+static bool t_is_kept(const struct lowering *l)
+{
+	return !(l->e.written & 1u << GLUE_T);
+}
+
+static void kept_from_now(struct lowering *l, enum known what)
+{
+	l->known.what = what;
+	l->known.moved = 0;
+	l->known.has_address = false;
+	l->e.written = 0;
+}
+
+/* [base + displacement], with the distance in H. */
 static struct emit_memory window_access(struct lowering *l, unsigned base, int32_t displacement,
 					unsigned size, bool write)
 {
 	struct emit_memory at = emit_at(base, displacement);
 
-	if (l->known != base)
-		lower_window_find(l, base);
-	if (l->known != base && base != GLUE_T)
-		l->moved = 0;
-	l->known = (uint8_t)(base == GLUE_T ? INSN_NO_REGISTER : base);
 	lower_again(l, base, displacement, size, write);
 	at.index = GLUE_H;
 	return at;
+}
+
+static struct emit_memory window_by_register(struct lowering *l, unsigned base,
+					     int32_t displacement, unsigned size, bool write)
+{
+	if (!is_kept(l, KNOWN_REGISTER) || l->known.reg != base) {
+		lower_window_find(l, base);
+		kept_from_now(l, KNOWN_REGISTER);
+		l->known.reg = (uint8_t)base;
+	}
+	return window_access(l, base, displacement, size, write);
+}
+
+/* An address that is known here: which entry it has needs no look-up, nor has it to be in a
+ * register. */
+static struct emit_memory window_by_address(struct lowering *l, uint64_t linear, unsigned size,
+					    bool write)
+{
+	struct distance_known *k = &l->known;
+	unsigned entry = linear >> 32 & (WINDOW_ENTRIES - 1);
+	int64_t away = (int64_t)(linear - k->address);
+
+	if (!is_kept(l, KNOWN_ENTRY) || k->entry != entry) {
+		struct emit_memory at = window_table(l);
+
+		at.displacement += (int32_t)(entry * sizeof(uint64_t));
+		emit_load(&l->e, GLUE_H, at, 8);
+		kept_from_now(l, KNOWN_ENTRY);
+		k->entry = entry;
+	}
+	if ((int64_t)linear == (int32_t)linear) {
+		lower_again(l, INSN_NO_REGISTER, (int32_t)linear, size, write);
+		return emit_at(GLUE_H, (int32_t)linear);
+	}
+	if (!k->has_address || !t_is_kept(l) || away != (int32_t)away) {
+		emit_constant(&l->e, GLUE_T, linear);
+		l->e.written = 0;
+		k->has_address = true;
+		k->address = linear;
+		away = 0;
+	}
+	return window_access(l, GLUE_T, (int32_t)away, size, write);
+}
+
+/* Its registers are the same, and it is not far away. Not by RSP, which moves by itself. */
+static bool is_beside(const struct insn_memory *a, const struct insn_memory *b)
+{
+	int64_t away = (int64_t)((uint64_t)a->displacement - (uint64_t)b->displacement);
+
+	return a->base == b->base && a->index == b->index && a->scale == b->scale &&
+	       a->base != CPU_RSP && away > -WINDOW_REACH / 2 && away < WINDOW_REACH / 2 - 4096;
+}
+
+static struct emit_memory window_by_operand(struct lowering *l, const struct insn *insn,
+					    unsigned size, bool write)
+{
+	const struct insn_memory *m = &insn->memory;
+	struct distance_known *k = &l->known;
+	bool simple = m->segment < CPU_FS && insn->address_size == 8;
+
+	if (simple && is_kept(l, KNOWN_MEMORY) && t_is_kept(l) && is_beside(m, &k->memory))
+		return window_access(l, GLUE_T, (int32_t)(m->displacement - k->memory.displacement),
+				     size, write);
+	lower_address(l, insn, l->next_rip);
+	lower_window_find(l, GLUE_T);
+	kept_from_now(l, simple ? KNOWN_MEMORY : KNOWN_NOTHING);
+	k->memory = *m;
+	return window_access(l, GLUE_T, 0, size, write);
+}
+
+/* No register has a part in it: then *linear is where. */
+static bool is_address(const struct lowering *l, uint64_t *linear)
+{
+	const struct insn_memory *m = &l->insn->memory;
+	bool relative = m->base == INSN_RIP;
+
+	*linear = (uint64_t)m->displacement + (relative ? l->next_rip : 0);
+	return (relative || (m->base == INSN_NO_REGISTER && m->index == INSN_NO_REGISTER)) &&
+	       m->segment < CPU_FS && l->insn->address_size == 8;
 }
 
 uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, bool write)
@@ -201,7 +303,6 @@ uint8_t *lower_probe(struct lowering *l, struct emit_memory at, unsigned size, b
 	unsigned from = at.base;
 	uint8_t *skip, *jump;
 
-	lower_forget(l); /* H is no window's */
 	if (at.displacement) {
 		emit_lea(e, GLUE_C, at, 8);
 		from = GLUE_C;
@@ -238,7 +339,7 @@ struct emit_memory lower_based(struct lowering *l, unsigned base, int32_t displa
 	uint8_t *retry = l->e.at, *jump;
 
 	if (lower_by_window(l))
-		return window_access(l, base, displacement, size, write);
+		return window_by_register(l, base, displacement, size, write);
 	jump = lower_probe(l, at, size, write);
 	add_fill(l, NULL, at, jump, retry, size | (write ? FILL_WRITE : 0));
 	at.index = GLUE_H;
@@ -250,13 +351,15 @@ struct emit_memory lower_memory(struct lowering *l, unsigned size, bool write)
 	const struct insn *insn = l->insn;
 	struct emit_memory at;
 	uint8_t *retry = l->e.at, *jump;
+	uint64_t linear;
 
 	if (is_plain(insn, size) && (!lower_by_window(l) || is_near(insn)))
 		return lower_based(l, host_of(insn->memory.base),
 				   (int32_t)insn->memory.displacement, size, write);
-	lower_address(l, insn, l->next_rip);
 	if (lower_by_window(l))
-		return window_access(l, GLUE_T, 0, size, write);
+		return is_address(l, &linear) ? window_by_address(l, linear, size, write)
+					      : window_by_operand(l, insn, size, write);
+	lower_address(l, insn, l->next_rip);
 	/* T becomes the entry's address: the linear one is made again behind it. */
 	jump = lower_probe(l, emit_at(GLUE_T, 0), size, write);
 	add_fill(l, insn, (struct emit_memory){0}, jump, retry, size | (write ? FILL_WRITE : 0));

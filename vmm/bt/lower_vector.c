@@ -30,8 +30,9 @@ static bool is_known(const struct insn *insn)
 	return insn->has_modrm || insn->encoding == INSN_VEX;
 }
 
-/* Once, and behind each visit to the interpreter. */
-static void want(struct lowering *l, bool *there, struct emit_memory away, const uint8_t *exit)
+/* Once, and behind each visit to the interpreter. `rip`: of what comes. */
+static void want(struct lowering *l, bool *there, struct emit_memory away, const uint8_t *exit,
+		 uint64_t rip)
 {
 	uint8_t *skip;
 
@@ -45,7 +46,37 @@ static void want(struct lowering *l, bool *there, struct emit_memory away, const
 	emit_skip_end(&l->e, skip);
 	l->want[l->want_count].resume = l->e.at;
 	l->want[l->want_count].exit = exit;
-	l->want[l->want_count++].rip = l->rip;
+	l->want[l->want_count++].rip = rip;
+}
+
+static void want_vectors(struct lowering *l, uint64_t rip)
+{
+	want(l, &l->vectors, FIELD(world.vectors_away), l->world->vectors, rip);
+}
+
+static void want_x87(struct lowering *l, uint64_t rip)
+{
+	want(l, &l->x87, FIELD(world.x87_away), l->world->x87, rip);
+}
+
+void lower_vectors_away(struct lowering *l)
+{
+	bool vectors = l->vectors && l->loops, x87 = l->x87 && l->loops;
+
+	l->vectors = l->x87 = false;
+	if (vectors)
+		want_vectors(l, l->next_rip);
+	if (x87)
+		want_x87(l, l->next_rip);
+}
+
+void lower_vectors_for_loop(struct lowering *l)
+{
+	for (unsigned i = l->at; i < l->count; i++)
+		if (is_known(&l->insns[i]))
+			want_vectors(l, l->rip);
+		else if (l->insns[i].opcode->id == INSN_X87)
+			want_x87(l, l->rip);
 }
 
 void lower_cold_vectors(struct lowering *l)
@@ -73,7 +104,7 @@ bool lower_vector(struct lowering *l)
 	lower_place_find(insn, SRC_E, SRC_R, &rm);
 	if (reg.operand && rm.operand && is_homed(reg.reg) && is_homed(rm.reg))
 		return false;
-	want(l, &l->vectors, FIELD(world.vectors_away), l->world->vectors);
+	want_vectors(l, l->rip);
 	if (!insn->has_modrm) { /* VZEROUPPER, VZEROALL */
 		emit_verbatim(&l->e, insn, l->raw);
 		return true;
@@ -137,7 +168,7 @@ bool lower_x87(struct lowering *l)
 	/* FNINIT; and memory that is none of the operands. */
 	if ((insn->code == 0xdb && insn->modrm == 0xe3) || (!memory && insn->modrm >> 6 != 3))
 		return false;
-	want(l, &l->x87, FIELD(world.x87_away), l->world->x87);
+	want_x87(l, l->rip);
 	if (memory) {
 		change.memory = true;
 		change.m = lower_memory(l, memory->size, memory->access & OPERAND_WRITE);

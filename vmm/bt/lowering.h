@@ -51,6 +51,24 @@ struct stack_run {
 	const uint8_t *after; /* where both ways meet */
 };
 
+/* What H is the distance for, while nothing else is written there. */
+enum known {
+	KNOWN_NOTHING,
+	KNOWN_REGISTER, /* what `reg`, a register of the host's that has moved so far, points to */
+	KNOWN_MEMORY,   /* `memory`, whose linear address is in T */
+	KNOWN_ENTRY,    /* all addresses of an entry of the window table; `address` may be in T */
+};
+
+struct distance_known {
+	enum known what;
+	uint8_t reg;
+	int64_t moved;
+	struct insn_memory memory;
+	unsigned entry;
+	bool has_address;
+	uint64_t address;
+};
+
 struct lowering {
 	struct emit e;
 	struct code_cache *cache;
@@ -93,9 +111,7 @@ struct lowering {
 	struct fault_point access; /* in a window, that the next lower_touch is of; size 0: none */
 	unsigned point_count;
 	struct fault_point point[3 * BLOCK_INSNS + RUNS_MAX * RUN_INSNS];
-	/* H is the distance for this register of the host's, which has moved so far since. */
-	uint8_t known;
-	int64_t moved;
+	struct distance_known known;
 	unsigned run_count;
 	struct stack_run run[RUNS_MAX];
 	bool ended; /* the last instruction does not go on to the next */

@@ -79,26 +79,77 @@ static bool is_carried(unsigned reg)
 	return !is_homed(reg) && reg != CPU_RSP;
 }
 
-/* Of the whole registers, as wide as the host has them. */
-static void emit_vector_move(struct emit *e, unsigned reg, bool wide, bool store)
+static void emit_bytes(struct emit *e, const uint8_t *bytes, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		emit_byte(e, bytes[i]);
+}
+
+#define EMIT_BYTES(e, ...)                                                                         \
+	emit_bytes(e, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+
+/* How much of a vector register. */
+enum width { WIDTH_128, WIDTH_256, WIDTH_512 };
+
+static enum width host_width(void)
+{
+	return __builtin_cpu_supports("avx512bw") ? WIDTH_512 : WIDTH_256;
+}
+
+/* VMOVDQU, VMOVDQU64. */
+static void emit_vector_move(struct emit *e, unsigned reg, enum width width, bool store)
 {
 	size_t at = offsetof(struct engine_vcpu, vector.zmm) + (size_t)64 * reg;
 
 	emit_byte(e, 0x65);
-	if (wide) { /* VMOVDQU64 */
+	if (width == WIDTH_512) {
 		emit_byte(e, 0x62);
 		emit_byte(e, (reg & 8 ? 0 : 0x80) | 0x60 | (reg & 16 ? 0 : 0x10) | 1);
 		emit_byte(e, 0xfe);
 		emit_byte(e, 0x48);
-	} else { /* VMOVDQU */
+	} else {
 		emit_byte(e, 0xc5);
-		emit_byte(e, (reg & 8 ? 0 : 0x80) | 0x7e);
+		emit_byte(e, (reg & 8 ? 0 : 0x80) | 0x7a | (width == WIDTH_256 ? 4 : 0));
 	}
 	emit_byte(e, store ? 0x7f : 0x6f);
 	emit_byte(e, (reg & 7) << 3 | 4);
 	emit_byte(e, 0x25);
 	emit_number(e, at, 4);
 }
+
+/* VPORQ ZMM0, ZMM0, or VPOR YMM0, YMM0, with a register's place in memory. */
+static void emit_vector_or(struct emit *e, unsigned reg, enum width width)
+{
+	emit_byte(e, 0x65);
+	if (width == WIDTH_512)
+		EMIT_BYTES(e, 0x62, 0xf1, 0xfd, 0x48, 0xeb, 0x04, 0x25);
+	else
+		EMIT_BYTES(e, 0xc5, 0xfd, 0xeb, 0x04, 0x25);
+	emit_number(e, offsetof(struct engine_vcpu, vector.zmm) + (size_t)64 * reg, 4);
+}
+
+/* C becomes 0 if all that registers 0 to 15 have above their low 128 bits, in memory, is 0. */
+static void emit_upper_halves(struct emit *e, enum width width)
+{
+	emit_vector_move(e, 0, width, false);
+	for (unsigned reg = 1; reg < 16; reg++)
+		emit_vector_or(e, reg, width);
+	if (width == WIDTH_512) {
+		EMIT_BYTES(e, 0x62, 0xf3, 0xfd, 0x48, 0x3b, 0xc1,
+			   1);                                  /* VEXTRACTI64X4 1, ZMM0, YMM1 */
+		EMIT_BYTES(e, 0xc4, 0xe3, 0x7d, 0x39, 0xc2, 1); /* VEXTRACTI128 1, YMM0, XMM2 */
+		EMIT_BYTES(e, 0xc4, 0xe3, 0x7d, 0x39, 0xcb, 1); /* VEXTRACTI128 1, YMM1, XMM3 */
+		EMIT_BYTES(e, 0xc5, 0xf1, 0xeb, 0xca);          /* VPOR XMM2, XMM1, XMM1 */
+		EMIT_BYTES(e, 0xc5, 0xf1, 0xeb, 0xcb);          /* VPOR XMM3, XMM1, XMM1 */
+	} else {
+		EMIT_BYTES(e, 0xc4, 0xe3, 0x7d, 0x39, 0xc1, 1); /* VEXTRACTI128 1, YMM0, XMM1 */
+	}
+	EMIT_BYTES(e, 0xc5, 0xf1, 0x6d, 0xd1);       /* VPUNPCKHQDQ XMM1, XMM1, XMM2 */
+	EMIT_BYTES(e, 0xc5, 0xf1, 0xeb, 0xca);       /* VPOR XMM2, XMM1, XMM1 */
+	EMIT_BYTES(e, 0xc4, 0xe1, 0xf9, 0x7e, 0xc9); /* VMOVQ XMM1, RCX */
+}
+
+#define EMIT_VZEROUPPER(e) EMIT_BYTES(e, 0xc5, 0xf8, 0x77)
 
 /* KMOVQ */
 static void emit_mask_move(struct emit *e, unsigned reg, bool store)
@@ -124,18 +175,51 @@ static void emit_mxcsr(struct emit *e, size_t offset, bool store)
 	emit_number(e, offset, 4);
 }
 
-static void emit_vectors(struct emit *e, bool store)
+/* What only AVX-512 has. */
+static void emit_vectors_more(struct emit *e, bool store)
 {
-	bool wide = __builtin_cpu_supports("avx512bw");
-
-	for (unsigned reg = 0; reg < (wide ? 32u : 16u); reg++)
-		emit_vector_move(e, reg, wide, store);
-	for (unsigned reg = 0; reg < 8 && wide; reg++)
+	if (host_width() != WIDTH_512)
+		return;
+	for (unsigned reg = 16; reg < 32; reg++)
+		emit_vector_move(e, reg, WIDTH_512, store);
+	for (unsigned reg = 0; reg < 8; reg++)
 		emit_mask_move(e, reg, store);
-	emit_mxcsr(e, offsetof(struct engine_vcpu, vector.mxcsr), store);
-	if (store)
-		emit_mxcsr(e, offsetof(struct engine_vcpu, world.host_mxcsr), false);
-	emit_store_constant(e, FIELD(world.vectors_away), store);
+}
+
+static void emit_vectors_store(struct emit *e)
+{
+	for (unsigned reg = 0; reg < 16; reg++)
+		emit_vector_move(e, reg, host_width(), true);
+	emit_vectors_more(e, true);
+	EMIT_VZEROUPPER(e);
+	emit_mxcsr(e, offsetof(struct engine_vcpu, vector.mxcsr), true);
+	emit_mxcsr(e, offsetof(struct engine_vcpu, world.host_mxcsr), false);
+	emit_store_constant(e, FIELD(world.vectors_away), 1);
+}
+
+/*
+ * Upper halves that are all zeros must be so for the host's processor, too: had they been loaded,
+ * each instruction of SSE would have to keep them, and so wait for its destination's old value.
+ */
+static void emit_vectors_load(struct emit *e)
+{
+	uint8_t *narrow, *jump, *done;
+
+	emit_vectors_more(e, false);
+	emit_upper_halves(e, host_width());
+	narrow = emit_skip_if_zero(e);
+	jump = emit_jump(e);
+	emit_skip_end(e, narrow);
+	EMIT_VZEROUPPER(e);
+	for (unsigned reg = 0; reg < 16; reg++)
+		emit_vector_move(e, reg, WIDTH_128, false);
+	done = emit_jump(e);
+	emit_jump_aim(jump, e->at);
+	for (unsigned reg = 0; reg < 16; reg++)
+		emit_vector_move(e, reg, host_width(), false);
+	emit_jump_aim(done, e->at);
+	emit_mxcsr(e, offsetof(struct engine_vcpu, vector.mxcsr), false);
+	emit_store_constant(e, FIELD(world.vectors_away), 0);
 }
 
 /* XSAVE64 (0F AE /4) or XRSTOR64 (/5) of x87's part alone: EDX:EAX is 1. */
@@ -190,7 +274,7 @@ static void emit_enter(struct emit *e)
 {
 	uint8_t *skip = emit_skip_if_field(e, FIELD(world.vectors_back), true);
 
-	emit_vectors(e, false);
+	emit_vectors_load(e);
 	emit_jump_aim(skip, e->at);
 	skip = emit_skip_if_field(e, FIELD(world.x87_back), true);
 	emit_x87_load(e);
@@ -225,7 +309,7 @@ static void emit_leave(struct emit *e)
 	emit_store_constant(e, FIELD(world.x87_live), 1);
 	emit_jump_aim(away, e->at);
 	away = emit_skip_if_field(e, FIELD(world.vectors_away), false);
-	emit_vectors(e, true);
+	emit_vectors_store(e);
 	emit_store_constant(e, FIELD(world.vectors_live), 1);
 	emit_jump_aim(away, e->at);
 	for (unsigned i = sizeof(saved); i > 0; i--)
@@ -245,7 +329,7 @@ static const uint8_t *emit_vectors_wanted(struct code_cache *c, struct emit *e,
 	skip = emit_skip_if_zero(e);
 	emit_jump_aim(emit_jump(e), code_cache_written(c, fault));
 	emit_skip_end(e, skip);
-	emit_vectors(e, false);
+	emit_vectors_load(e);
 	emit_jump_memory(e, FIELD(world.resume));
 	return at;
 }
@@ -425,7 +509,8 @@ static bool lower_by_interpreter(struct lowering *l)
 	lower_leave(l, l->world->insn);
 	emit_jump_aim(behind, l->e.at);
 	lower_forget(l);
-	l->vectors = l->x87 = false;
+	if (!l->ended)
+		lower_vectors_away(l);
 	return true;
 }
 
@@ -498,7 +583,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->is_long = windowed || c->checked;
 	l->loops = windowed && !c->checked;
 	l->access.size = 0;
-	l->known = INSN_NO_REGISTER;
+	lower_forget(l);
 	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
 	l->ended = l->vectors = l->x87 = false;
 	l->shadow = l->user_memory = false;

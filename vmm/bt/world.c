@@ -85,10 +85,12 @@ static const uint8_t places[CPU_GPRS] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG
 /* A window's page is missing: is it there now? The access is done anew, with the distance. */
 static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *point, greg_t *g)
 {
-	uint64_t linear = (uint64_t)g[places[point->base]] + (uint64_t)(int64_t)point->displacement;
-	uint64_t distance;
-	enum window_fill done = windows_fill(cpu, linear, point->size, point->write, &distance);
+	uint64_t linear = (uint64_t)(int64_t)point->displacement, distance;
+	enum window_fill done;
 
+	if (point->base != INSN_NO_REGISTER)
+		linear += (uint64_t)g[places[point->base]];
+	done = windows_fill(cpu, linear, point->size, point->write, &distance);
 	world_count(&cpu->world.counts.window_faults, 1);
 	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], done != WINDOW_REFUSED))
 		code_changed(cpu->vm);
