@@ -3,7 +3,8 @@
  * Code for windows keeps the distance that was found for a register while the register stays where
  * it is. Were an instruction to change it unnoticed, the next access would be anywhere in lodge's
  * own memory. So random instructions are put between two accesses by a register: where the second
- * one goes without a look-up, the instruction must not have moved the register farther than may be.
+ * one goes without a look-up, the instruction must not have moved the register farther than may be,
+ * and not at all where the sum with another one is kept.
  */
 #include "tests/unit/bt_fixture.h"
 
@@ -63,24 +64,33 @@ static void random_bytes(uint8_t bytes[16])
 	}
 }
 
-/* cmpb $0, (base) */
-static unsigned put_access(uint8_t *at, unsigned base)
+/* How an access names a register. */
+enum form { FORM_BASE, FORM_BASE_OF_TWO, FORM_INDEX, FORMS };
+
+#define OTHER CPU_R14
+
+/* cmpb $0, (reg), (reg, other, 2) or (other, reg, 2) */
+static unsigned put_access(uint8_t *at, enum form form, unsigned reg)
 {
+	unsigned base = form == FORM_INDEX ? OTHER : reg, index = form == FORM_INDEX ? reg : OTHER;
 	uint8_t *begin = at;
 
-	if (base & 8)
-		*at++ = 0x41;
+	*at++ = (uint8_t)(0x40 | (base & 8 ? 1 : 0) | (form != FORM_BASE && index & 8 ? 2 : 0));
 	*at++ = 0x80;
-	*at++ = (uint8_t)(0x78 | (base & 7));
-	if ((base & 7) == CPU_RSP)
-		*at++ = 0x24;
+	if (form == FORM_BASE && (base & 7) != CPU_RSP) {
+		*at++ = (uint8_t)(0x78 | (base & 7));
+	} else {
+		*at++ = 0x7c;
+		*at++ = (uint8_t)((form == FORM_BASE ? CPU_RSP << 3 : 0x40 | (index & 7) << 3) |
+				  (base & 7));
+	}
 	*at++ = 0;
 	*at++ = 0;
 	return (unsigned)(at - begin);
 }
 
-/* rorx $32, base, %rcx */
-static unsigned count_lookups(const struct fixture *f, unsigned base, size_t begin)
+/* rorx $32, reg, %rcx */
+static unsigned count_lookups(const struct fixture *f, unsigned reg, size_t begin)
 {
 	const struct code_cache *c = f->vm->code;
 	uint8_t rorx[16];
@@ -88,7 +98,7 @@ static unsigned count_lookups(const struct fixture *f, unsigned base, size_t beg
 	const uint8_t *at = c->write + begin, *end = c->write + c->used;
 	unsigned count = 0;
 
-	emit_rorx(&e, GLUE_C, host_of(base), 32, 8);
+	emit_rorx(&e, GLUE_C, reg, 32, 8);
 	for (;;) {
 		size_t size = (size_t)(e.at - rorx);
 
@@ -102,18 +112,19 @@ static unsigned count_lookups(const struct fixture *f, unsigned base, size_t beg
 
 /* Two accesses with an instruction between: is the second one done with what the first one found?
  */
-static bool is_kept(struct fixture *f, const uint8_t *bytes, unsigned length, unsigned base)
+static bool is_kept(struct fixture *f, const uint8_t *bytes, unsigned length, enum form form,
+		    unsigned reg)
 {
 	struct code_cache *c = f->vm->code;
 	struct block wanted = {.rip = CODE, .gpa = CODE};
 	uint8_t page[4096] = {0};
-	unsigned at = put_access(page, base), points;
+	unsigned at = put_access(page, form, reg), points;
 	uint64_t second = CODE + at + length;
 	size_t begin;
 
 	memcpy(page + at, bytes, length);
 	at += length;
-	at += put_access(page + at, base);
+	at += put_access(page + at, form, reg);
 	page[at] = 0xf4; /* HLT: the line ends */
 	if (!code_cache_room(c, 65536) || atomic_load(&c->point_count) > 100000)
 		code_cache_empty(c);
@@ -122,7 +133,8 @@ static bool is_kept(struct fixture *f, const uint8_t *bytes, unsigned length, un
 	assert_non_null(translate_block(c, &f->vm->world_code, page, NULL, &wanted, true));
 	for (; points < atomic_load(&c->point_count); points++)
 		if (c->points[points].rip == second)
-			return count_lookups(f, base, begin) < 2;
+			return count_lookups(f, form == FORM_BASE ? host_of(reg) : GLUE_T, begin) <
+			       2;
 	return false;
 }
 
@@ -137,9 +149,9 @@ static void registers_make(struct fixture *f, uint64_t before[CPU_GPRS])
 	memcpy(before, f->cpu->gpr, sizeof(f->cpu->gpr));
 }
 
-static void describe(const uint8_t *bytes, unsigned length, unsigned base)
+static void describe(const uint8_t *bytes, unsigned length, enum form form, unsigned reg)
 {
-	print_error("register %u moves unnoticed:", base);
+	print_error("register %u moves unnoticed (form %u):", reg, form);
 	for (unsigned i = 0; i < length; i++)
 		print_error(" %02x", bytes[i]);
 	print_error("\n");
@@ -150,7 +162,7 @@ static void what_moves_a_register_is_noticed(void **state)
 	/* Here, as its signal handlers are to be in place of cmocka's. */
 	struct fixture *f = bt_fixture_create(TRANSLATION_TLB);
 	struct error err = {0};
-	unsigned kept = 0, moved = 0, wrong = 0;
+	unsigned far = 0, moved = 0, wrong = 0;
 
 	(void)state;
 	for (unsigned i = 0; i < INSNS; i++) {
@@ -170,21 +182,26 @@ static void what_moves_a_register_is_noticed(void **state)
 		for (unsigned k = 0; k < BASE_N; k++) {
 			unsigned base = bases[k];
 			uint64_t by = f->cpu->gpr[base] - before[base];
+			bool is_far;
 
 			if (by == 0)
 				continue;
 			moved++;
-			if (by + WINDOW_REACH / 2 < WINDOW_REACH)
-				continue;
-			kept++;
-			if (!is_kept(f, bytes, insn.length, base))
-				continue;
-			describe(bytes, insn.length, base);
-			wrong++;
+			is_far = by + WINDOW_REACH / 2 >= WINDOW_REACH;
+			far += is_far;
+			for (enum form form = FORM_BASE; form < FORMS; form++) {
+				/* RSP is no index, and OTHER is not to be both. */
+				if (form == FORM_BASE ? !is_far : base == OTHER || base == CPU_RSP)
+					continue;
+				if (!is_kept(f, bytes, insn.length, form, base))
+					continue;
+				describe(bytes, insn.length, form, base);
+				wrong++;
+			}
 		}
 	}
-	print_message("%u moved, %u of them far\n", moved, kept);
-	assert_true(kept > INSNS / 100);
+	print_message("%u moved, %u of them far\n", moved, far);
+	assert_true(far > INSNS / 100);
 	assert_int_equal(wrong, 0);
 	bt_fixture_destroy(f);
 }
@@ -198,10 +215,12 @@ static void what_stays_is_kept(void **state)
 	struct fixture *f = bt_fixture_create(TRANSLATION_TLB);
 
 	(void)state;
-	assert_true(is_kept(f, nop, sizeof(nop), CPU_RBX));
-	assert_true(is_kept(f, add, sizeof(add), CPU_RBX));
-	assert_true(is_kept(f, other, sizeof(other), CPU_RBX));
-	assert_false(is_kept(f, load, sizeof(load), CPU_RBX));
+	for (enum form form = FORM_BASE; form < FORMS; form++) {
+		assert_true(is_kept(f, nop, sizeof(nop), form, CPU_RBX));
+		assert_true(is_kept(f, other, sizeof(other), form, CPU_RBX));
+		assert_false(is_kept(f, load, sizeof(load), form, CPU_RBX));
+		assert_int_equal(is_kept(f, add, sizeof(add), form, CPU_RBX), form == FORM_BASE);
+	}
 	bt_fixture_destroy(f);
 }
 
