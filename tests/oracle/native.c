@@ -384,7 +384,6 @@ static void translator_setup(void)
 {
 	vm.config.vcpus = 1;
 	vm.vcpu[0] = cpu;
-	pthread_rwlock_init(&vm.in_code, NULL);
 	if (code_cache_create(vm.config.memory, &vm.code) || world_create(cpu)) {
 		fprintf(stderr, "native: no memory for translated code\n");
 		exit(2);

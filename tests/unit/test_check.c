@@ -42,9 +42,10 @@ static enum vcpu_exit run(struct fixture *f, struct error *err)
 }
 
 /* In host code, the byte behind `size` others. */
-static uint8_t *find(struct code_cache *c, const uint8_t *bytes, size_t size)
+static uint8_t *find(const struct code_cache *c, const uint8_t *bytes, size_t size)
 {
-	uint8_t *at = memmem(c->write + c->kept, c->used - c->kept, bytes, size);
+	const struct code_part *p = &c->part[c->filling];
+	uint8_t *at = memmem(p->begin, (size_t)(p->used - p->begin), bytes, size);
 
 	assert_non_null(at);
 	return at + size;

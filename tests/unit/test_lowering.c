@@ -90,19 +90,17 @@ static unsigned put_access(uint8_t *at, enum form form, unsigned reg)
 }
 
 /* rorx $32, reg, %rcx */
-static unsigned count_lookups(const struct fixture *f, unsigned reg, size_t begin)
+static unsigned count_lookups(const struct code_part *p, unsigned reg, const uint8_t *at)
 {
-	const struct code_cache *c = f->vm->code;
 	uint8_t rorx[16];
 	struct emit e = {.at = rorx, .end = rorx + sizeof(rorx)};
-	const uint8_t *at = c->write + begin, *end = c->write + c->used;
 	unsigned count = 0;
 
 	emit_rorx(&e, GLUE_C, reg, 32, 8);
 	for (;;) {
 		size_t size = (size_t)(e.at - rorx);
 
-		at = memmem(at, (size_t)(end - at), rorx, size);
+		at = memmem(at, (size_t)(p->used - at), rorx, size);
 		if (!at)
 			return count;
 		at += size;
@@ -120,20 +118,26 @@ static bool is_kept(struct fixture *f, const uint8_t *bytes, unsigned length, en
 	uint8_t page[4096] = {0};
 	unsigned at = put_access(page, form, reg), points;
 	uint64_t second = CODE + at + length;
-	size_t begin;
+	const struct code_part *p;
+	uint8_t *begin;
 
 	memcpy(page + at, bytes, length);
 	at += length;
 	at += put_access(page + at, form, reg);
 	page[at] = 0xf4; /* HLT: the line ends */
-	if (!code_cache_room(c, 65536) || atomic_load(&c->point_count) > 100000)
-		code_cache_empty(c);
-	begin = c->used;
-	points = atomic_load(&c->point_count);
+	if (!code_cache_room(c, 65536)) {
+		unsigned full = c->filling;
+
+		code_cache_next_retired(c, full);
+		code_cache_advance(c, full);
+	}
+	p = &c->part[c->filling];
+	begin = p->used;
+	points = atomic_load(&p->point_count);
 	assert_non_null(translate_block(c, &f->vm->world_code, page, NULL, &wanted, true));
-	for (; points < atomic_load(&c->point_count); points++)
-		if (c->points[points].rip == second)
-			return count_lookups(f, form == FORM_BASE ? host_of(reg) : GLUE_T, begin) <
+	for (; points < atomic_load(&p->point_count); points++)
+		if (p->points[points].rip == second)
+			return count_lookups(p, form == FORM_BASE ? host_of(reg) : GLUE_T, begin) <
 			       2;
 	return false;
 }

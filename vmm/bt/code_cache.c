@@ -11,13 +11,16 @@
 
 #include "vmm/base/bytes.h"
 
-#define CACHE_SIZE (64u << 20)
-#define BLOCKS_MAX (1u << 18)
-#define HASH_BITS  18
-#define HASH_SIZE  (1u << HASH_BITS)
-#define POINTS_MAX (1u << 20)
-#define INSNS_MAX  (1u << 17)
-#define LINKS_MAX  (1u << 19)
+#define KEPT_SIZE (64u << 10)
+#define PART_SIZE (8u << 20)
+#define HASH_BITS 18
+#define HASH_SIZE (1u << HASH_BITS)
+/* Of a part. */
+#define BLOCKS_MAX (1u << 15)
+#define POINTS_MAX (1u << 17)
+#define INSNS_MAX  (1u << 14)
+#define LINKS_MAX  (1u << 16)
+#define ONE_BLOCK  512u /* more of anything than a block has */
 
 #define HEAT_HOT     3u   /* times seen */
 #define HEAT_BANNED  100u /* likewise */
@@ -44,6 +47,35 @@ static int memory_map(struct code_cache *c)
 	return ret;
 }
 
+static bool part_create(struct code_part *p, uint8_t *begin)
+{
+	p->begin = p->used = begin;
+	p->end = begin + PART_SIZE;
+	p->blocks = calloc(BLOCKS_MAX, sizeof(*p->blocks));
+	p->insns = calloc(INSNS_MAX, sizeof(*p->insns));
+	p->links = calloc(LINKS_MAX, sizeof(*p->links));
+	p->points = calloc(POINTS_MAX, sizeof(*p->points));
+	return p->blocks && p->insns && p->links && p->points;
+}
+
+static void part_destroy(struct code_part *p)
+{
+	free(p->blocks);
+	free(p->insns);
+	free(p->links);
+	free(p->points);
+}
+
+static bool parts_create(struct code_cache *c)
+{
+	bool done = true;
+
+	for (unsigned i = 0; i < CODE_PARTS; i++)
+		done = part_create(&c->part[i], c->write + KEPT_SIZE + (size_t)i * PART_SIZE) &&
+		       done;
+	return done;
+}
+
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out)
 {
 	struct code_cache *c = calloc(1, sizeof(*c));
@@ -54,21 +86,16 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 		return -ENOMEM;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->claim_lock, NULL);
-	c->size = CACHE_SIZE;
-	c->block_max = BLOCKS_MAX;
+	c->size = KEPT_SIZE + (size_t)CODE_PARTS * PART_SIZE;
 	c->page_count = (last->base + last->size) / MEMORY_PAGE_SIZE;
 	ret = memory_map(c);
-	c->blocks = calloc(c->block_max, sizeof(*c->blocks));
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
-	c->points = calloc(POINTS_MAX, sizeof(*c->points));
-	c->links = calloc(LINKS_MAX, sizeof(*c->links));
-	c->insns = calloc(INSNS_MAX, sizeof(*c->insns));
 	c->pages = calloc(c->page_count, sizeof(struct block *));
 	c->heat = calloc(c->page_count, sizeof(*c->heat));
 	c->is_code = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
 	c->is_settled = calloc(c->page_count / 64 + 1, sizeof(_Atomic uint64_t));
-	if (ret == 0 && (!c->blocks || !c->points || !c->links || !c->insns || !c->hash ||
-			 !c->pages || !c->heat || !c->is_code || !c->is_settled))
+	if (ret == 0 && (!parts_create(c) || !c->hash || !c->pages || !c->heat || !c->is_code ||
+			 !c->is_settled))
 		ret = -ENOMEM;
 	if (ret) {
 		code_cache_destroy(c);
@@ -86,11 +113,9 @@ void code_cache_destroy(struct code_cache *c)
 		munmap(c->write, c->size);
 	if (c->execute != MAP_FAILED)
 		munmap(c->execute, c->size);
-	free(c->blocks);
+	for (unsigned i = 0; i < CODE_PARTS; i++)
+		part_destroy(&c->part[i]);
 	free(c->hash);
-	free(c->points);
-	free(c->links);
-	free(c->insns);
 	free(c->pages);
 	free(c->heat);
 	free(c->is_code);
@@ -174,53 +199,86 @@ struct block *code_cache_find(struct code_cache *c, const struct block *like)
 	return b;
 }
 
+static struct code_part *filling(struct code_cache *c)
+{
+	return &c->part[c->filling];
+}
+
+uint8_t *code_cache_room_kept(struct code_cache *c)
+{
+	return c->write;
+}
+
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
 {
-	if (c->used + bytes > c->size || c->block_count + 2 > c->block_max)
+	const struct code_part *p = filling(c);
+
+	if (bytes > (size_t)(p->end - p->used) || p->block_count + 2 > BLOCKS_MAX ||
+	    p->insn_count + ONE_BLOCK > INSNS_MAX || p->link_count + ONE_BLOCK > LINKS_MAX ||
+	    p->point_count + ONE_BLOCK > POINTS_MAX)
 		return NULL;
-	return c->write + c->used;
+	return p->used;
 }
 
 const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn)
 {
-	if (c->insn_count == INSNS_MAX)
+	struct code_part *p = filling(c);
+
+	if (p->insn_count == INSNS_MAX)
 		return NULL;
-	c->insns[c->insn_count] = *insn;
-	return &c->insns[c->insn_count++];
+	p->insns[p->insn_count] = *insn;
+	return &p->insns[p->insn_count++];
 }
 
 struct block_link *code_cache_links(struct code_cache *c, unsigned count)
 {
-	return c->link_count + count <= LINKS_MAX ? c->links + c->link_count : NULL;
+	struct code_part *p = filling(c);
+
+	return p->link_count + count <= LINKS_MAX ? p->links + p->link_count : NULL;
+}
+
+static void page_add(struct code_cache *c, struct block *b)
+{
+	struct block **head = &c->pages[b->gpa / MEMORY_PAGE_SIZE];
+
+	b->page_next = *head;
+	b->page_at = head;
+	if (*head)
+		(*head)->page_at = &b->page_next;
+	*head = b;
+}
+
+static void page_remove(struct block *b)
+{
+	*b->page_at = b->page_next;
+	if (b->page_next)
+		b->page_next->page_at = b->page_at;
 }
 
 struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
 			     const uint8_t *end)
 {
-	uint64_t page = block->gpa / MEMORY_PAGE_SIZE;
+	struct code_part *p = filling(c);
 	struct block **in = bucket(c, block->gpa, block->rip), *b;
+	uint64_t second = block->second;
 
-	if (c->block_count + 2 > c->block_max || page >= c->page_count)
+	if (p->block_count + 2 > BLOCKS_MAX || block->gpa / MEMORY_PAGE_SIZE >= c->page_count ||
+	    second / MEMORY_PAGE_SIZE >= c->page_count)
 		return NULL;
-	c->link_count += block->link_count;
-	b = &c->blocks[c->block_count++];
+	p->link_count += block->link_count;
+	b = &p->blocks[p->block_count++];
 	*b = *block;
 	b->code = code_cache_executed(c, room);
 	b->hash_next = *in;
-	b->page_next = c->pages[page];
 	*in = b;
-	c->pages[page] = b;
-	if (block->second) {
-		struct block *in_second = &c->blocks[c->block_count++];
+	page_add(c, b);
+	if (second) {
+		struct block *in_second = &p->blocks[p->block_count++];
 
-		page = block->second / MEMORY_PAGE_SIZE;
-		*in_second = (struct block){.gpa = block->second,
-					    .code = b->code,
-					    .of = b,
-					    .page_next = c->pages[page]};
-		c->pages[page] = in_second;
+		*in_second = (struct block){.gpa = second, .code = b->code, .of = b};
+		page_add(c, in_second);
 	}
-	c->used = (size_t)(end - c->write + 15) & ~(size_t)15;
+	p->used = room + ((size_t)(end - room + 15) & ~(size_t)15);
 	c->translated++;
 	return b;
 }
@@ -239,17 +297,29 @@ void code_cache_link(struct code_cache *c, struct block_link *link, struct block
 		return;
 	link->to = to;
 	link->next = to->incoming;
+	link->at = &to->incoming;
+	if (link->next)
+		link->next->at = &link->next;
 	to->incoming = link;
 	jump_set(link, code_cache_written(c, to->code));
 }
 
+static void link_remove(struct block_link *link)
+{
+	*link->at = link->next;
+	if (link->next)
+		link->next->at = link->at;
+	link->to = NULL;
+}
+
 static void unlink_incoming(struct block *b)
 {
-	for (struct block_link *link = b->incoming; link; link = link->next) {
-		link->to = NULL;
+	while (b->incoming) {
+		struct block_link *link = b->incoming;
+
+		link_remove(link);
 		jump_set(link, link->stub);
 	}
-	b->incoming = NULL;
 }
 
 static void hash_remove(struct code_cache *c, struct block *b)
@@ -262,22 +332,26 @@ static void hash_remove(struct code_cache *c, struct block *b)
 }
 
 /* Its own links stay in the lists of where they lead: that block may unlink them, to no effect. */
+static void block_drop(struct code_cache *c, struct block *b)
+{
+	if (b->dead)
+		return;
+	unlink_incoming(b);
+	hash_remove(c, b);
+	b->dead = true;
+}
+
 void code_cache_drop(struct code_cache *c, uint64_t gpa)
 {
 	uint64_t page = gpa / MEMORY_PAGE_SIZE;
 
-	if (page >= c->page_count)
-		return;
-	for (struct block *in_page = c->pages[page]; in_page; in_page = in_page->page_next) {
-		struct block *b = in_page->of ? in_page->of : in_page;
+	while (page < c->page_count && c->pages[page]) {
+		struct block *b = c->pages[page];
 
-		if (b->dead)
-			continue;
-		unlink_incoming(b);
-		hash_remove(c, b);
-		b->dead = true;
+		block_drop(c, b->of ? b->of : b);
+		page_remove(b);
+		b->page_at = NULL;
 	}
-	c->pages[page] = NULL;
 }
 
 void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
@@ -291,17 +365,77 @@ void code_cache_invalidate(struct code_cache *c, uint64_t gpa)
 	page_forget(c, page);
 }
 
-void code_cache_empty(struct code_cache *c)
+static bool is_half_full(const struct code_part *p)
 {
-	for (unsigned i = 0; i < c->block_count; i++)
-		page_forget(c, c->blocks[i].gpa / MEMORY_PAGE_SIZE);
-	memset(c->hash, 0, HASH_SIZE * sizeof(struct block *));
-	c->block_count = 0;
-	c->link_count = 0;
-	c->insn_count = 0;
-	c->used = c->kept;
-	c->point_count = 0;
-	c->emptied++;
+	return p->used - p->begin > PART_SIZE / 2 || p->block_count > BLOCKS_MAX / 2 ||
+	       p->insn_count > INSNS_MAX / 2 || p->link_count > LINKS_MAX / 2 ||
+	       p->point_count > POINTS_MAX / 2;
+}
+
+static struct code_part *next_part(struct code_cache *c)
+{
+	return &c->part[(c->filling + 1) % CODE_PARTS];
+}
+
+/* Its pages stay pages of code. */
+static void part_retire(struct code_cache *c, struct code_part *p)
+{
+	for (unsigned i = 0; i < p->block_count; i++) {
+		struct block *b = &p->blocks[i];
+
+		if (!b->of)
+			block_drop(c, b);
+		if (b->page_at)
+			page_remove(b);
+	}
+	for (unsigned i = 0; i < p->link_count; i++)
+		if (p->links[i].to)
+			link_remove(&p->links[i]);
+	p->retired = atomic_fetch_add(&c->retired, 1) + 1;
+}
+
+bool code_cache_retire(struct code_cache *c)
+{
+	struct code_part *p = next_part(c);
+
+	if (p->retired || p->block_count == 0 || !is_half_full(filling(c)))
+		return false;
+	part_retire(c, p);
+	return true;
+}
+
+uint64_t code_cache_next_retired(struct code_cache *c, unsigned full)
+{
+	struct code_part *p = next_part(c);
+
+	if (c->filling != full)
+		return 0;
+	if (!p->retired)
+		part_retire(c, p);
+	return p->retired;
+}
+
+void code_cache_advance(struct code_cache *c, unsigned full)
+{
+	struct code_part *p = next_part(c);
+
+	if (c->filling != full)
+		return;
+	p->used = p->begin;
+	p->block_count = p->insn_count = p->link_count = 0;
+	atomic_store(&p->point_count, 0);
+	p->retired = 0;
+	c->filling = (c->filling + 1) % CODE_PARTS;
+}
+
+/* Whose code it is. NULL: none's. */
+static struct code_part *part_of(const struct code_cache *c, const uint8_t *executed)
+{
+	size_t offset = (size_t)(executed - c->execute);
+
+	if (executed < c->execute || offset < KEPT_SIZE || offset >= c->size)
+		return NULL;
+	return (struct code_part *)&c->part[(offset - KEPT_SIZE) / PART_SIZE];
 }
 
 static uint64_t *astray_slot(struct code_cache *c, uint64_t rip)
@@ -342,17 +476,18 @@ bool code_cache_heat(struct code_cache *c, uint64_t gpa)
 /* The block whose code is there: they lie in the order in which they were made. */
 static struct block *block_at(const struct code_cache *c, const uint8_t *at)
 {
-	unsigned low = 0, high = c->block_count;
+	const struct code_part *p = part_of(c, at);
+	unsigned low = 0, high = p->block_count;
 
 	while (high - low > 1) {
 		unsigned middle = (low + high) / 2;
 
-		if (c->blocks[middle].code <= at)
+		if (p->blocks[middle].code <= at)
 			low = middle;
 		else
 			high = middle;
 	}
-	return c->blocks[low].of ? c->blocks[low].of : &c->blocks[low];
+	return p->blocks[low].of ? p->blocks[low].of : &p->blocks[low];
 }
 
 bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
@@ -384,31 +519,34 @@ bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 
 bool code_cache_add_point(struct code_cache *c, const struct fault_point *point)
 {
-	unsigned count = atomic_load(&c->point_count);
+	struct code_part *p = filling(c);
+	unsigned count = atomic_load(&p->point_count);
 
 	if (count == POINTS_MAX)
 		return false;
-	c->points[count] = *point;
-	atomic_store(&c->point_count, count + 1);
+	p->points[count] = *point;
+	atomic_store(&p->point_count, count + 1);
 	return true;
 }
 
 /* In a signal handler: it locks nothing. */
 bool code_cache_has(const struct code_cache *c, const uint8_t *at, const struct fault_point **point)
 {
-	unsigned low = 0, high = atomic_load(&c->point_count);
+	const struct code_part *p = part_of(c, at);
+	unsigned low = 0, high = p ? atomic_load(&p->point_count) : 0;
 
+	*point = NULL;
 	if (at < c->execute || at >= c->execute + c->size)
 		return false;
 	while (low < high) {
 		unsigned middle = (low + high) / 2;
 
-		if (c->points[middle].at < at)
+		if (p->points[middle].at < at)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	*point = low < atomic_load(&c->point_count) && c->points[low].at == at ? &c->points[low]
-									       : NULL;
+	if (p && low < atomic_load(&p->point_count) && p->points[low].at == at)
+		*point = &p->points[low];
 	return true;
 }

@@ -6,6 +6,10 @@
  *
  * Any vCPU's thread; a lock guards everything but the running of code. The code is written through
  * one mapping and executed through another: nothing is ever writable and executable.
+ *
+ * It has parts that are filled one after the other, in turns. When one is half full the next one is
+ * retired: nothing leads to its blocks any more, and each vCPU is told to forget those that it
+ * knows. By the time that it is needed all have done so, and nobody had to stop for it.
  */
 #ifndef VMM_BT_CODE_CACHE_H
 #define VMM_BT_CODE_CACHE_H
@@ -23,7 +27,7 @@ struct block_link {
 	uint8_t *displacement; /* of the jump, to be written; NULL: there is none */
 	uint8_t *stub;         /* where the jump goes while it is not linked (as written) */
 	struct block *to;
-	struct block_link *next; /* of those to the same block */
+	struct block_link *next, **at; /* of those to the same block; what leads here */
 };
 
 struct block {
@@ -33,8 +37,8 @@ struct block {
 	uint8_t *code;     /* as executed */
 	unsigned length;   /* of the guest's code, in bytes */
 	uint8_t vain;      /* accesses that no window could be had for */
-	bool dead;         /* invalidated; its code stays until the cache is emptied */
-	struct block *hash_next, *page_next;
+	bool dead;         /* invalidated; its code stays until its part is filled anew */
+	struct block *hash_next, *page_next, **page_at;
 	struct block *of;        /* this is not one, but stands for that one in its second page */
 	struct block_link *link; /* its jumps */
 	unsigned link_count;
@@ -68,17 +72,26 @@ struct page_heat {
 	uint16_t credit;
 };
 
+#define CODE_PARTS 8u
+
+struct code_part {
+	uint8_t *begin, *end, *used; /* as written */
+	struct block *blocks;
+	struct insn *insns; /* of which code knows the addresses */
+	struct block_link *links;
+	struct fault_point *points; /* in the order of their addresses */
+	unsigned block_count, insn_count, link_count;
+	_Atomic unsigned point_count;
+	uint64_t retired; /* the number of that; 0: it is not */
+};
+
 struct code_cache {
 	pthread_mutex_t lock;
-	uint8_t *write, *execute; /* the same memory */
-	size_t size, used;
-	size_t kept; /* of it, what is not blocks' and always stays: entry, exit */
-	struct block *blocks;
-	unsigned block_count, block_max;
-	struct insn *insns; /* of which code knows the addresses */
-	unsigned insn_count;
-	struct block_link *links;
-	unsigned link_count;
+	uint8_t *write, *execute; /* the same memory: first what always stays, entry and exit */
+	size_t size;
+	struct code_part part[CODE_PARTS];
+	unsigned filling;
+	_Atomic uint64_t retired; /* how often a part was */
 	struct block **hash;
 	struct block **pages;         /* by guest page: those that begin there */
 	struct page_heat *heat;       /* likewise */
@@ -87,11 +100,9 @@ struct code_cache {
 	pthread_mutex_t claim_lock;   /* of whoever claims a page until it is settled; the outer */
 	uint64_t page_count;
 	uint64_t astray[ASTRAY_MAX]; /* blocks that go where no window is; by their address */
-	struct fault_point *points;  /* in the order of their addresses */
-	_Atomic unsigned point_count;
-	uint64_t translated, emptied; /* blocks ever made; how often the cache was full */
-	bool checked;                 /* blocks are for --bt check (lower.h) */
-	bool eager;                   /* all pages are hot from the first, and stay so */
+	uint64_t translated;         /* blocks ever made */
+	bool checked;                /* blocks are for --bt check (lower.h) */
+	bool eager;                  /* all pages are hot from the first, and stay so */
 };
 
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);
@@ -101,9 +112,10 @@ void code_cache_destroy(struct code_cache *c);
  * follow.
  */
 struct block *code_cache_find(struct code_cache *c, const struct block *like);
-/* Room for code, as written; NULL: the cache is full. */
+/* Room for what always stays, and then for blocks' code, as written; NULL: the part is full. */
+uint8_t *code_cache_room_kept(struct code_cache *c);
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
-/* An instruction that stays as long as the cache is not emptied; NULL: there are too many. */
+/* An instruction that stays as long as the part; NULL: there are too many. */
 const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn);
 /* Jumps for a block; NULL: there are not so many. They are the next block's, if this fails. */
 struct block_link *code_cache_links(struct code_cache *c, unsigned count);
@@ -119,8 +131,18 @@ bool code_cache_add_point(struct code_cache *c, const struct fault_point *point)
 void code_cache_drop(struct code_cache *c, uint64_t gpa);
 /* The same, and it is no page of code any more. */
 void code_cache_invalidate(struct code_cache *c, uint64_t gpa);
-/* Forget all blocks. No vCPU may be in the code. */
-void code_cache_empty(struct code_cache *c);
+/*
+ * The part that is next, if it is time: then all vCPUs must be told that code has changed. A vCPU
+ * that notes c->retired, and then forgets what code it knows, will not come to what was retired
+ * till then.
+ */
+bool code_cache_retire(struct code_cache *c);
+/*
+ * The part `full` has no room. What must have been noted by all that run code before the next one
+ * can be filled, 0 if it is already; all vCPUs must be told. Then fill it, if that is still to do.
+ */
+uint64_t code_cache_next_retired(struct code_cache *c, unsigned full);
+void code_cache_advance(struct code_cache *c, unsigned full);
 
 /* A page was seen running. True: it is hot from now on, and without blocks. */
 bool code_cache_heat(struct code_cache *c, uint64_t gpa);

@@ -368,7 +368,8 @@ static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world
 
 void translate_world(struct code_cache *c, struct world_code *out)
 {
-	struct emit e = {.at = c->write, .end = c->write + WORLD_SIZE};
+	uint8_t *room = code_cache_room_kept(c);
+	struct emit e = {.at = room, .end = room + WORLD_SIZE};
 
 	out->enter = code_cache_executed(c, e.at);
 	emit_enter(&e);
@@ -381,7 +382,6 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	out->vectors = emit_vectors_wanted(c, &e, out->fault);
 	out->x87 = emit_x87_wanted(c, &e, out->fault);
 	assert(!e.full);
-	c->kept = c->used = WORLD_SIZE;
 }
 
 /* Blocks. */

@@ -146,24 +146,11 @@ static void bt_vm_destroy(struct engine_vm *vm)
 	vm->config.memory->writing = NULL;
 	windows_destroy(vm->windows);
 	code_cache_destroy(vm->code);
-	pthread_rwlock_destroy(&vm->in_code);
 	for (unsigned i = 0; i < MEMORY_RANGES_MAX; i++)
 		free((void *)vm->dirty_bits[i]);
 	pthread_rwlock_destroy(&vm->doorbell_lock);
 	pthread_mutex_destroy(&vm->line_lock);
 	free(vm);
-}
-
-/* Whoever wants the code cache for itself comes first: else vCPUs by turns might hold it for ever.
- */
-static void in_code_init(struct engine_vm *vm)
-{
-	pthread_rwlockattr_t attributes;
-
-	pthread_rwlockattr_init(&attributes);
-	pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&vm->in_code, &attributes);
-	pthread_rwlockattr_destroy(&attributes);
 }
 
 static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, struct error *err)
@@ -180,7 +167,6 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	vm->tsc_khz = tsc_rate();
 	vm->clock_origin_ns = clock_monotonic_ns();
 	faults_catch();
-	in_code_init(vm);
 	ret = chips_create(vm);
 	if (ret == 0)
 		ret = bt_irq_start(vm);

@@ -49,9 +49,8 @@ struct engine_vm {
 	/* Translated code; NULL: all is interpreted. */
 	struct code_cache *code;
 	struct world_code world_code;
-	pthread_rwlock_t in_code; /* held for reading by those that run it */
-	struct windows *windows;  /* NULL: none */
-	int sample_fd;            /* irq.c: a timer, while vCPUs run */
+	struct windows *windows; /* NULL: none */
+	int sample_fd;           /* irq.c: a timer, while vCPUs run */
 	_Atomic bool sampling;
 };
 

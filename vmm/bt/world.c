@@ -36,6 +36,7 @@ int world_create(struct engine_vcpu *cpu)
 {
 	struct world *w = &cpu->world;
 
+	atomic_store(&w->retired, IN_NO_CODE);
 	w->vectors_away = w->x87_away = 1;
 	w->host_mxcsr = 0x1f80;
 	w->page_mask = ~4095ull;
@@ -305,10 +306,15 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 				    cpu->vm->windows && code_cache_is_hot(c, gpa, cpu->rip));
 		world_count(&w->counts.blocks, 1);
 		world_count(&w->counts.translate_ns, clock_monotonic_ns() - begin);
-		if (!b)
+		if (!b) {
 			w->exit_reason = WORLD_LOOKUP;
+			w->full = c->filling;
+		}
 	}
-	if (b && w->exit_link && !cpu->check)
+	if (code_cache_retire(c))
+		code_changed(cpu->vm);
+	/* The link's own block may be retired. */
+	if (b && w->exit_link && !cpu->check && !atomic_load(&cpu->code_changed))
 		code_cache_link(c, w->exit_link, b);
 	pthread_mutex_unlock(&c->lock);
 	if (!b)
@@ -318,34 +324,59 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	return b->code;
 }
 
-/*
- * Who waits for vm->in_code is not in the guest: who holds it may be waiting for that in
- * code_protect.
- */
-static void code_lock(struct engine_vcpu *cpu)
+/* From here on blocks that were found may be run; those that were retired until now are not. */
+static void code_begin(struct engine_vcpu *cpu)
 {
-	struct engine_vm *vm = cpu->vm;
+	struct world *w = &cpu->world;
+	uint64_t retired = atomic_load(&cpu->vm->code->retired);
 
-	if (pthread_rwlock_tryrdlock(&vm->in_code) == 0)
-		return;
-	atomic_store(&cpu->in_guest, false);
-	pthread_rwlock_rdlock(&vm->in_code);
-	guest_begin(cpu);
+	/* Whoever waits for it sees that we are here, or we see that something was retired. */
+	atomic_store(&w->retired, retired);
+	if (atomic_exchange(&cpu->code_changed, false))
+		lookaside_forget_code(cpu);
 }
 
-/* The cache is full: all leave it, it starts anew, unless another one was faster. */
-static void cache_renew(struct engine_vcpu *cpu)
+/* Others have told that code is invalid, or retired. */
+static void code_forget(struct engine_vcpu *cpu)
+{
+	uint64_t retired = atomic_load(&cpu->vm->code->retired);
+
+	atomic_store(&cpu->code_changed, false);
+	lookaside_forget_code(cpu);
+	cpu->world.exit_link = NULL;
+	atomic_store(&cpu->world.retired, retired);
+}
+
+static void code_end(struct engine_vcpu *cpu)
+{
+	atomic_store(&cpu->world.retired, IN_NO_CODE);
+}
+
+/* A part of the code cache is full, and the next one, retired long ago as a rule, is filled. */
+static void cache_advance(struct engine_vcpu *cpu)
 {
 	struct engine_vm *vm = cpu->vm;
+	struct code_cache *c = vm->code;
+	uint64_t retired;
 
 	atomic_store(&cpu->in_guest, false);
-	for (unsigned i = 0; i < vm->config.vcpus; i++)
-		if (vm->vcpu[i])
-			bt_vcpu_wake(vm->vcpu[i]);
-	pthread_rwlock_wrlock(&vm->in_code);
-	if (cpu->world.emptied == vm->code->emptied)
-		code_cache_empty(vm->code);
-	pthread_rwlock_unlock(&vm->in_code);
+	pthread_mutex_lock(&c->lock);
+	retired = code_cache_next_retired(c, cpu->world.full);
+	if (retired)
+		code_changed(vm);
+	pthread_mutex_unlock(&c->lock);
+	for (unsigned i = 0; i < vm->config.vcpus; i++) {
+		struct engine_vcpu *other = vm->vcpu[i];
+
+		if (!other || other == cpu)
+			continue;
+		bt_vcpu_wake(other);
+		while (atomic_load(&other->world.retired) < retired)
+			sched_yield();
+	}
+	pthread_mutex_lock(&c->lock);
+	code_cache_advance(c, cpu->world.full);
+	pthread_mutex_unlock(&c->lock);
 	guest_begin(cpu);
 }
 
@@ -460,8 +491,8 @@ static const uint8_t *instruction(struct engine_vcpu *cpu)
 	w->exit_reason = WORLD_ATTENTION;
 	if (!is_translatable(cpu) || must_stop(cpu))
 		return NULL;
-	if (atomic_exchange(&cpu->code_changed, false))
-		lookaside_forget_code(cpu);
+	if (atomic_load(&cpu->code_changed))
+		code_forget(cpu);
 	else if (w->resume && cpu->rip == behind && cpu->cpl == cpl &&
 		 w->lookaside.cleared == cleared)
 		return w->resume;
@@ -516,8 +547,15 @@ static bool run_code(struct engine_vcpu *cpu)
 		return leaves_fault(cpu);
 	code = block_known(cpu);
 	while (code && !atomic_load(&cpu->attention)) {
-		if (atomic_exchange(&cpu->code_changed, false))
-			lookaside_forget_code(cpu);
+		/* What was found may be among it; in check mode one is all, and not looked up
+		 * again. */
+		if (atomic_load(&cpu->code_changed) && !cpu->check) {
+			code_forget(cpu);
+			code = block_code(cpu);
+			continue;
+		}
+		if (cpu->check)
+			atomic_store(&cpu->code_changed, false);
 		enter(cpu, code);
 		if (cpu->world.branch_rip && atomic_load(&cpu->sampled))
 			sample_branch(cpu);
@@ -565,17 +603,13 @@ bool world_run(struct engine_vcpu *cpu)
 			alive = interp_run(cpu, cpu->mode == DECODE_64 ? 1 : INTERPRETED);
 			break;
 		}
-		code_lock(cpu);
-		if (cpu->world.emptied != vm->code->emptied) {
-			lookaside_forget_code(cpu);
-			cpu->world.emptied = vm->code->emptied;
-		}
+		code_begin(cpu);
 		cpu->world.exit_reason = WORLD_INTERPRET;
 		cpu->world.exit_link = NULL;
 		alive = cpu->check ? check_run(cpu, run_code) : run_code(cpu);
-		pthread_rwlock_unlock(&vm->in_code);
+		code_end(cpu);
 		if (alive && cpu->world.exit_reason == WORLD_LOOKUP)
-			cache_renew(cpu);
+			cache_advance(cpu);
 		else if (alive && cpu->world.exit_reason != WORLD_ATTENTION)
 			alive = interp_run(cpu, 1);
 	}

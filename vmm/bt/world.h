@@ -78,8 +78,15 @@ struct world {
 	struct world_counts counts;
 	void *signal_stack;
 	stack_t thread_stack; /* the thread's own one for signals */
-	uint64_t emptied;     /* of the code cache, when no code was known */
+	/*
+	 * While code may run: how many parts of the code cache were retired when none was known;
+	 * else IN_NO_CODE.
+	 */
+	_Atomic uint64_t retired;
+	unsigned full; /* the part of it that had no room for a block */
 };
+
+#define IN_NO_CODE (~0ull)
 
 #define FILL_WRITE 0x100u
 
