@@ -93,6 +93,11 @@ static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 		linear += (uint64_t)g[places[point->base]];
 	done = windows_fill(cpu, linear, point->size, point->write, &distance);
 	world_count(&cpu->world.counts.window_faults, 1);
+	if (done == WINDOW_FAULT)
+		cpu->world.missed = (struct world_missed){.rip = point->rip,
+							  .linear = linear,
+							  .size = point->size,
+							  .write = point->write};
 	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], done != WINDOW_REFUSED))
 		code_changed(cpu->vm);
 	if (done != WINDOW_FILLED || atomic_load(&cpu->code_changed))
@@ -453,11 +458,22 @@ static bool is_translatable(const struct engine_vcpu *cpu)
 	       !(cpu->rflags & (RFLAGS_TF | RFLAGS_RF));
 }
 
+static void missed_fill(struct engine_vcpu *cpu)
+{
+	struct world_missed *m = &cpu->world.missed;
+	uint64_t distance;
+
+	windows_fill(cpu, m->linear, m->size, m->write, &distance);
+	m->size = 0;
+}
+
 /* The same, if it was run here before: no lock is needed. */
 static const uint8_t *block_known(struct engine_vcpu *cpu)
 {
 	const uint8_t *code = lookaside_code(cpu);
 
+	if (cpu->world.missed.size && cpu->rip == cpu->world.missed.rip)
+		missed_fill(cpu);
 	if (code && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
 		return code;
 	return block_code(cpu);

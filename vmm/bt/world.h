@@ -49,6 +49,17 @@ static inline void world_count(_Atomic uint64_t *count, uint64_t more)
 	atomic_store_explicit(count, now + more, memory_order_relaxed);
 }
 
+/*
+ * The last access that faulted in a window on the guest's own account, and the instruction. When it
+ * is run again, the guest has most likely put a page there: it is mapped at once, instead of by a
+ * second fault.
+ */
+struct world_missed {
+	uint64_t rip, linear;
+	unsigned size; /* 0: none */
+	bool write;
+};
+
 struct world {
 	uint64_t host_rsp, host_flags;
 	const uint8_t *target;        /* what entering runs */
@@ -66,6 +77,7 @@ struct world {
 	uint64_t x87_away, x87_unusable, x87_live; /* likewise */
 	uint64_t vectors_back, x87_back;           /* the code that is entered has them already */
 	uint32_t host_mxcsr;
+	struct world_missed missed;
 	uint64_t page_mask;                            /* what PEXT takes out of an address */
 	uint64_t not_if, not_ac, carried, not_carried; /* likewise, of RFLAGS */
 	uint64_t sign_mask, mixed_mask;
