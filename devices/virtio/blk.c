@@ -94,7 +94,7 @@ static void request_finish(struct blk_request *r, int result)
 	if (result && result != -EOPNOTSUPP)
 		log_limited(&q->blk->vdev.limit, LOG_WARN, "virtio-blk %s: a request failed: %s",
 			    q->blk->serial, error_name(result));
-	virtqueue_written(ring, &r->chain);
+	virtqueue_written(ring, r->chain.piece + r->chain.out_count, r->chain.in_count);
 	virtqueue_push(ring, r->chain.head, result ? 1 : r->written);
 	r->next_free = q->free;
 	q->free = r;

@@ -400,7 +400,8 @@ size_t virtio_console_receive(struct virtio_console *c, unsigned index, const ui
 		unsigned in_count = c->chain.in_count;
 		size_t n = iov_give(&in, &in_count, bytes + taken, count - taken);
 
-		virtqueue_written(&c->vdev.queue[queue].ring, &c->chain);
+		virtqueue_written(&c->vdev.queue[queue].ring, c->chain.piece + c->chain.out_count,
+				  c->chain.in_count);
 		virtqueue_push(&c->vdev.queue[queue].ring, c->chain.head, (uint32_t)n);
 		taken += n;
 	}

@@ -55,7 +55,8 @@ static void serve(struct virtio_rng *rng)
 		if (ret > 0) {
 			uint32_t written = chain_fill(&rng->chain);
 
-			virtqueue_written(ring, &rng->chain);
+			virtqueue_written(ring, rng->chain.piece + rng->chain.out_count,
+					  rng->chain.in_count);
 			virtqueue_push(ring, rng->chain.head, written);
 		}
 	}

@@ -202,13 +202,10 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 	return table_walk(vq, chain, vq->desc, vq->size, head, false);
 }
 
-void virtqueue_written(struct virtqueue *vq, const struct virtqueue_chain *chain)
+void virtqueue_written(struct virtqueue *vq, const struct virtqueue_piece *piece, unsigned count)
 {
-	for (unsigned i = 0; i < chain->in_count && vq->memory->writing; i++) {
-		const struct virtqueue_piece *p = &chain->piece[chain->out_count + i];
-
-		memory_at_write(vq->memory, p->gpa, p->length);
-	}
+	for (unsigned i = 0; i < count && vq->memory->writing; i++)
+		memory_at_write(vq->memory, piece[i].gpa, piece[i].length);
 }
 
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)

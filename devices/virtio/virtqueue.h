@@ -52,10 +52,10 @@ int virtqueue_start(struct virtqueue *vq, struct guest_memory *memory, uint16_t 
 int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain);
 
 /*
- * Something was written into the chain's writable part since it was taken: the memory's owner, who
- * was told then, is told again (vmm/core/memory.h). Ahead of push.
+ * Something was written into pieces of a chain since it was taken: the memory's owner, who was told
+ * then, is told again (vmm/core/memory.h). Ahead of push.
  */
-void virtqueue_written(struct virtqueue *vq, const struct virtqueue_chain *chain);
+void virtqueue_written(struct virtqueue *vq, const struct virtqueue_piece *piece, unsigned count);
 
 /* Give a chain back with `written` bytes in its writable part. The guest sees it at publish. */
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * virtio-net: a NIC (virtio 1.2, 5.1). Each pair of queues has a thread of its own; the first one's
+ * serves the control queue, too.
+ */
+#ifndef DEVICES_VIRTIO_NET_H
+#define DEVICES_VIRTIO_NET_H
+
+#include "devices/virtio/virtio.h"
+#include "net/net.h"
+
+struct virtio_net;
+
+struct virtio_net_config {
+	struct net *net; /* outlives the device; as many pairs as it has queues */
+	uint8_t mac[NET_MAC];
+	bool any_source; /* the guest may send from other addresses, and change its own */
+};
+
+/* Frames and bytes, without their headers. */
+struct virtio_net_counts {
+	uint64_t received, received_bytes, sent, sent_bytes;
+	uint64_t filtered;  /* received for others */
+	uint64_t oversize;  /* received, without room for them */
+	uint64_t malformed; /* not sent: headers that lie, frames too short */
+	uint64_t spoofed;   /* not sent: from an address that is not the guest's */
+	uint64_t refused;   /* not sent: by the network */
+};
+
+int virtio_net_create(struct guest_memory *memory, const struct virtio_net_config *config,
+		      struct virtio_net **out);
+/* After its transport. */
+void virtio_net_destroy(struct virtio_net *n);
+struct virtio_device *virtio_net_device(struct virtio_net *n);
+
+/* Any thread. */
+void virtio_net_counts(const struct virtio_net *n, struct virtio_net_counts *out);
+/* Is there a cable? */
+void virtio_net_set_link(struct virtio_net *n, bool up);
+/* The guest is somewhere else now, and is to tell its neighbours (5.1.6.5.4). */
+void virtio_net_announce(struct virtio_net *n);
+
+#endif
