@@ -398,7 +398,8 @@ struct bt_guest *bt_guest_create(bool check)
 {
 	struct bt_guest *g = calloc(1, sizeof(*g));
 	const struct engine_ops *ops = &bt_engine_ops;
-	struct vm_config config = {.vcpus = 1, .translation = check ? TRANSLATION_CHECKED : TRANSLATION_NONE};
+	struct vm_config config = {.vcpus = 1,
+				   .translation = check ? TRANSLATION_CHECKED : TRANSLATION_NONE};
 	struct cpuid_table cpuid;
 	struct error err = {0};
 

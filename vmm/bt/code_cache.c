@@ -11,7 +11,7 @@
 
 #include "vmm/base/bytes.h"
 
-#define KEPT_SIZE (64u << 10)
+#define CODE_KEPT (64u << 10)
 #define PART_SIZE (8u << 20)
 #define HASH_BITS 18
 #define HASH_SIZE (1u << HASH_BITS)
@@ -71,7 +71,7 @@ static bool parts_create(struct code_cache *c)
 	bool done = true;
 
 	for (unsigned i = 0; i < CODE_PARTS; i++)
-		done = part_create(&c->part[i], c->write + KEPT_SIZE + (size_t)i * PART_SIZE) &&
+		done = part_create(&c->part[i], c->write + CODE_KEPT + (size_t)i * PART_SIZE) &&
 		       done;
 	return done;
 }
@@ -86,7 +86,7 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 		return -ENOMEM;
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_mutex_init(&c->claim_lock, NULL);
-	c->size = KEPT_SIZE + (size_t)CODE_PARTS * PART_SIZE;
+	c->size = CODE_KEPT + (size_t)CODE_PARTS * PART_SIZE;
 	c->page_count = (last->base + last->size) / MEMORY_PAGE_SIZE;
 	ret = memory_map(c);
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
@@ -202,11 +202,6 @@ struct block *code_cache_find(struct code_cache *c, const struct block *like)
 static struct code_part *filling(struct code_cache *c)
 {
 	return &c->part[c->filling];
-}
-
-uint8_t *code_cache_room_kept(struct code_cache *c)
-{
-	return c->write;
 }
 
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
@@ -433,9 +428,9 @@ static struct code_part *part_of(const struct code_cache *c, const uint8_t *exec
 {
 	size_t offset = (size_t)(executed - c->execute);
 
-	if (executed < c->execute || offset < KEPT_SIZE || offset >= c->size)
+	if (executed < c->execute || offset < CODE_KEPT || offset >= c->size)
 		return NULL;
-	return (struct code_part *)&c->part[(offset - KEPT_SIZE) / PART_SIZE];
+	return (struct code_part *)&c->part[(offset - CODE_KEPT) / PART_SIZE];
 }
 
 static uint64_t *astray_slot(struct code_cache *c, uint64_t rip)

@@ -51,8 +51,7 @@ struct block {
 struct fault_point {
 	const uint8_t *at; /* as executed */
 	uint64_t rip;
-	/* In a window: `size` bytes from base, a register of the host's or none, + displacement on.
-	 */
+	/* In a window: `size` bytes from base, a host's register or none, + displacement on. */
 	int32_t displacement;
 	uint8_t base, size; /* 0: not in one */
 	bool write;
@@ -73,6 +72,7 @@ struct page_heat {
 };
 
 #define CODE_PARTS 8u
+#define CODE_KEPT  (64u << 10)
 
 struct code_part {
 	uint8_t *begin, *end, *used; /* as written */
@@ -87,7 +87,8 @@ struct code_part {
 
 struct code_cache {
 	pthread_mutex_t lock;
-	uint8_t *write, *execute; /* the same memory: first what always stays, entry and exit */
+	uint8_t *write,
+		*execute; /* the same memory: CODE_KEPT for entry and exit, then the parts */
 	size_t size;
 	struct code_part part[CODE_PARTS];
 	unsigned filling;
@@ -112,8 +113,7 @@ void code_cache_destroy(struct code_cache *c);
  * follow.
  */
 struct block *code_cache_find(struct code_cache *c, const struct block *like);
-/* Room for what always stays, and then for blocks' code, as written; NULL: the part is full. */
-uint8_t *code_cache_room_kept(struct code_cache *c);
+/* Room for code, as written; NULL: the part is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
 /* An instruction that stays as long as the part; NULL: there are too many. */
 const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn);

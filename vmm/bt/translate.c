@@ -50,7 +50,6 @@
 
 /* More than any block becomes: of the longest instruction, body and cold part. */
 #define INSN_ROOM  400u
-#define WORLD_SIZE 16384u
 #define BLOCK_ROOM ((BLOCK_INSNS + RUNS_MAX * RUN_INSNS) * INSN_ROOM + 1024)
 
 /* Entry and exits. */
@@ -368,8 +367,7 @@ static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world
 
 void translate_world(struct code_cache *c, struct world_code *out)
 {
-	uint8_t *room = code_cache_room_kept(c);
-	struct emit e = {.at = room, .end = room + WORLD_SIZE};
+	struct emit e = {.at = c->write, .end = c->write + CODE_KEPT};
 
 	out->enter = code_cache_executed(c, e.at);
 	emit_enter(&e);

@@ -115,10 +115,8 @@ static int set_engine(struct options *o, const char *value, struct error *err)
 static int set_bt(struct options *o, const char *value, struct error *err)
 {
 	static const char *const names[] = {
-		[TRANSLATION_NONE] = "interp",
-		[TRANSLATION_ON] = "translate",
-		[TRANSLATION_TLB] = "translate-tlb",
-		[TRANSLATION_WINDOWS] = "translate-windows",
+		[TRANSLATION_NONE] = "interp",       [TRANSLATION_ON] = "translate",
+		[TRANSLATION_TLB] = "translate-tlb", [TRANSLATION_WINDOWS] = "translate-windows",
 		[TRANSLATION_CHECKED] = "check",
 	};
 
@@ -208,8 +206,9 @@ static const struct option_spec specs[] = {
 	 set_memory},
 	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)", CMD_RUN,
 	 set_engine},
-	{0, "bt", "HOW", "how engine bt does it: interp, translate, check, ... (default: translate)",
-	 CMD_RUN, set_bt},
+	{0, "bt", "HOW",
+	 "how engine bt does it: interp, translate, check, ... (default: translate)", CMD_RUN,
+	 set_bt},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
 	{0, "pv", "on|off", "show the guest its paravirtual interface (default: on)", CMD_RUN,

@@ -192,8 +192,7 @@ static int initial_state_keep(struct machine *m, struct error *err)
 
 static int vm_create(struct machine *m, struct error *err)
 {
-	struct vm_config config = {.vcpus = m->config.vcpus,
-				   .translation = m->config.translation};
+	struct vm_config config = {.vcpus = m->config.vcpus, .translation = m->config.translation};
 	int ret;
 
 	if (m->config.engine->shared_memory)
