@@ -7,9 +7,8 @@
  * Any vCPU's thread; a lock guards everything but the running of code. The code is written through
  * one mapping and executed through another: nothing is ever writable and executable.
  *
- * It has parts that are filled one after the other, in turns. When one is half full the next one is
- * retired: nothing leads to its blocks any more, and each vCPU is told to forget those that it
- * knows. By the time that it is needed all have done so, and nobody had to stop for it.
+ * Its parts are filled in turns. When one is half full the next one is retired: nothing leads to
+ * its blocks any more, and vCPUs are told to forget them; when it is needed all have done so.
  */
 #ifndef VMM_BT_CODE_CACHE_H
 #define VMM_BT_CODE_CACHE_H
@@ -51,7 +50,7 @@ struct block {
 struct fault_point {
 	const uint8_t *at; /* as executed */
 	uint64_t rip;
-	/* In a window: `size` bytes from base, a host's register or none, + displacement on. */
+	/* In a window: `size` bytes at base, a register of the host's or none, + displacement. */
 	int32_t displacement;
 	uint8_t base, size; /* 0: not in one */
 	bool write;
@@ -119,8 +118,7 @@ uint8_t *code_cache_room(struct code_cache *c, size_t bytes);
 const struct insn *code_cache_add_insn(struct code_cache *c, const struct insn *insn);
 /* Jumps for a block; NULL: there are not so many. They are the next block's, if this fails. */
 struct block_link *code_cache_links(struct code_cache *c, unsigned count);
-/* A new block, of which gpa, rip, user, length and jumps are given, with code from `room` to `end`;
- * NULL: full. The page is one of code from now on. */
+/* A new block, of which all is given but its code, which is from `room` to `end`. NULL: full. */
 struct block *code_cache_add(struct code_cache *c, const struct block *block, uint8_t *room,
 			     const uint8_t *end);
 /* Not if `to` is in two pages: that is known only as long as jump tables know it. */
