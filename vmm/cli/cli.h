@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "net/net.h"
 #include "vmm/base/error.h"
 #include "vmm/core/engine.h"
 #include "vmm/machine/board.h"
@@ -25,11 +26,21 @@ struct option_disk {
 	unsigned queues; /* 0: as many as vCPUs */
 };
 
+struct option_nic {
+	const char *tap;
+	bool has_mac;
+	uint8_t mac[NET_MAC];
+	unsigned queues; /* 0: as many as vCPUs */
+	bool spoof;
+};
+
 /* All options, whatever the command; unset ones have their defaults. */
 struct options {
 	const char *kernel, *initrd, *append;
 	unsigned disk_count;
 	struct option_disk disk[BOARD_DISKS_MAX];
+	unsigned nic_count;
+	struct option_nic nic[BOARD_NICS_MAX];
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;

@@ -428,6 +428,28 @@ static int cmdline_make(struct guest *g, struct error *err)
 	return 0;
 }
 
+/*
+ * A NIC's address where none is given: of the guest's name and the NIC's number (FNV-1a), so that
+ * it stays the same; administered locally.
+ */
+static void nic_mac(const struct guest *g, unsigned index, uint8_t mac[NET_MAC])
+{
+	const struct option_nic *nic = &g->options->nic[index];
+	uint64_t hash = 0xcbf29ce484222325ull;
+
+	if (nic->has_mac) {
+		memcpy(mac, nic->mac, NET_MAC);
+		return;
+	}
+	for (const char *c = g->instance.name; *c; c++)
+		hash = (hash ^ (uint8_t)*c) * 0x100000001b3ull;
+	hash = (hash ^ index) * 0x100000001b3ull;
+	mac[0] = 0x52;
+	mac[1] = 0x54;
+	for (unsigned i = 2; i < NET_MAC; i++)
+		mac[i] = (uint8_t)(hash >> 8 * i);
+}
+
 static void machine_config_fill(struct guest *g, struct machine_config *config)
 {
 	const struct options *o = g->options;
@@ -445,6 +467,7 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 		.overlay = g->overlay,
 		.overlay_size = g->overlay_size,
 		.disk_count = o->disk_count,
+		.nic_count = o->nic_count,
 		.com1 = console_chardev(g->com1),
 		.port_count = o->command_count ? PORTS : 0,
 	};
@@ -455,6 +478,14 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 			.read_only = o->disk[i].read_only,
 			.queues = o->disk[i].queues,
 		};
+	for (unsigned i = 0; i < o->nic_count; i++) {
+		config->nic[i] = (struct machine_nic){
+			.tap = o->nic[i].tap,
+			.queues = o->nic[i].queues,
+			.any_source = o->nic[i].spoof,
+		};
+		nic_mac(g, i, config->nic[i].mac);
+	}
 	for (unsigned i = 0; i < config->port_count; i++)
 		config->port[i] = (struct virtio_console_port){
 			.name = port_names[i],

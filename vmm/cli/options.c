@@ -105,6 +105,65 @@ static int set_memory(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_mac(struct option_nic *nic, const char *text, struct error *err)
+{
+	unsigned byte[NET_MAC];
+	char end;
+
+	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &byte[0], &byte[1], &byte[2], &byte[3],
+		   &byte[4], &byte[5], &end) != NET_MAC)
+		return error_set(err, -EINVAL, "give six bytes, as 52:54:00:12:34:56", "MAC '%s'",
+				 text);
+	if (byte[0] & 1)
+		return error_set(err, -EINVAL, "the first byte is to be even",
+				 "MAC '%s': it is a group's", text);
+	for (unsigned i = 0; i < NET_MAC; i++)
+		nic->mac[i] = (uint8_t)byte[i];
+	nic->has_mac = true;
+	return 0;
+}
+
+static int nic_attribute(struct option_nic *nic, const char *word, struct error *err)
+{
+	uint64_t queues;
+
+	if (strncmp(word, "mac=", 4) == 0)
+		return set_mac(nic, word + 4, err);
+	if (strncmp(word, "queues=", 7) == 0) {
+		if (text_to_number(word + 7, 1, NET_QUEUES_MAX, &queues))
+			return error_set(err, -EINVAL, "give 1 to 16", "NIC attribute '%s'", word);
+		nic->queues = (unsigned)queues;
+		return 0;
+	}
+	if (strcmp(word, "spoof") != 0)
+		return error_set(err, -EINVAL, "use mac=ADDRESS, queues=N or spoof",
+				 "NIC attribute '%s': unknown", word);
+	nic->spoof = true;
+	return 0;
+}
+
+/* As set_disk. */
+static int set_net(struct options *o, const char *value, struct error *err)
+{
+	struct option_nic *nic = &o->nic[o->nic_count];
+	char *rest = (char *)(uintptr_t)value, *word = strsep(&rest, ",");
+
+	if (o->nic_count == BOARD_NICS_MAX)
+		return error_set(err, -EINVAL, NULL, "more than %d NICs", BOARD_NICS_MAX);
+	if (strncmp(word, "tap:", 4) != 0 || !word[4])
+		return error_set(err, -EINVAL, "give tap:INTERFACE; other networks are to come",
+				 "network '%s': unknown", word);
+	*nic = (struct option_nic){.tap = word + 4};
+	while ((word = strsep(&rest, ","))) {
+		int ret = nic_attribute(nic, word, err);
+
+		if (ret)
+			return ret;
+	}
+	o->nic_count++;
+	return 0;
+}
+
 static int set_engine(struct options *o, const char *value, struct error *err)
 {
 	(void)err;
@@ -201,6 +260,7 @@ static const struct option_spec specs[] = {
 	 CMD_RUN, set_append},
 	{'d', "disk", "FILE[,ro][,queues=N][,format=raw]",
 	 "a disk image or block device; may be repeated", CMD_RUN, set_disk},
+	{'n', "net", "NET[,...]", "a NIC on tap:INTERFACE; may be repeated", CMD_RUN, set_net},
 	{'c', "cpus", "N", "number of vCPUs (default: 1)", CMD_RUN, set_cpus},
 	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)", CMD_RUN,
 	 set_memory},

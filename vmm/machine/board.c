@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "vmm/base/checked.h"
 #include "vmm/machine/machine_impl.h"
@@ -235,6 +236,65 @@ static void disks_unmake(struct machine *m)
 	}
 }
 
+/* An interface that was made without several queues has one. */
+static int tap_attach(const struct machine_nic *config, unsigned vcpus, struct net **out,
+		      struct error *err)
+{
+	struct tap_options options = {.name = config->tap, .queues = config->queues};
+	int ret;
+
+	if (options.queues == 0)
+		options.queues = vcpus < NET_QUEUES_MAX ? vcpus : NET_QUEUES_MAX;
+	ret = tap_open(&options, out, err);
+	if (ret == -EINVAL && config->queues == 0 && options.queues > 1) {
+		options.queues = 1;
+		ret = tap_open(&options, out, err);
+	}
+	return ret;
+}
+
+static int nic_make(struct machine *m, unsigned index, struct error *err)
+{
+	const struct machine_nic *config = &m->config.nic[index];
+	struct machine_nic_device *nic = &m->nic[index];
+	struct virtio_net_config net = {.any_source = config->any_source};
+	int ret = tap_attach(config, m->config.vcpus, &nic->net, err);
+
+	if (ret)
+		return ret;
+	net.net = nic->net;
+	memcpy(net.mac, config->mac, NET_MAC);
+	ret = virtio_net_create(m->vm.memory, &net, &nic->nic);
+	if (ret == 0)
+		ret = virtio_pci_create(&m->vm, m->pci, BOARD_SLOT_NICS + index,
+					virtio_net_device(nic->nic), &nic->pci);
+	return ret;
+}
+
+static int nics_make(struct machine *m, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < m->config.nic_count && ret == 0; i++)
+		ret = nic_make(m, i, err);
+	return ret;
+}
+
+static void nics_reset(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config.nic_count; i++)
+		virtio_pci_reset(m->nic[i].pci);
+}
+
+static void nics_unmake(struct machine *m)
+{
+	for (unsigned i = m->config.nic_count; i-- > 0;) {
+		virtio_pci_destroy(m->nic[i].pci);
+		virtio_net_destroy(m->nic[i].nic);
+		net_close(m->nic[i].net);
+	}
+}
+
 static const struct board_device {
 	const char *name;
 	int (*make)(struct machine *machine, struct error *err);
@@ -250,6 +310,7 @@ static const struct board_device {
 	{"virtio-rng", rng_make, rng_reset, rng_unmake},
 	{"virtio-console", console_make, console_reset, console_unmake},
 	{"disks", disks_make, disks_reset, disks_unmake},
+	{"NICs", nics_make, nics_reset, nics_unmake},
 };
 
 int board_create(struct machine *machine, struct error *err)

@@ -25,7 +25,8 @@
  *   0			host bridge
  *   1			virtio-rng
  *   2			virtio-console
- *   4 - 31		disks
+ *   4 - 23		disks
+ *   24 - 31		NICs
  */
 #ifndef VMM_MACHINE_BOARD_H
 #define VMM_MACHINE_BOARD_H
@@ -49,6 +50,8 @@
 #define BOARD_SLOT_RNG     1
 #define BOARD_SLOT_CONSOLE 2
 #define BOARD_SLOT_DISKS   4
-#define BOARD_DISKS_MAX    28
+#define BOARD_DISKS_MAX    20
+#define BOARD_SLOT_NICS    24
+#define BOARD_NICS_MAX     8
 
 #endif

@@ -7,6 +7,7 @@
 #define VMM_MACHINE_MACHINE_H
 
 #include "devices/virtio/console.h"
+#include "net/net.h"
 #include "vmm/base/loop.h"
 #include "vmm/core/chardev.h"
 #include "vmm/core/engine.h"
@@ -17,6 +18,13 @@ struct machine_disk {
 	const char *format;
 	bool read_only;
 	unsigned queues; /* 0: one a vCPU */
+};
+
+struct machine_nic {
+	const char *tap; /* the host's interface */
+	uint8_t mac[NET_MAC];
+	unsigned queues; /* pairs; 0: one a vCPU, or one if the interface has no more */
+	bool any_source; /* see struct virtio_net_config */
 };
 
 struct machine_config {
@@ -31,6 +39,8 @@ struct machine_config {
 	size_t overlay_size;
 	unsigned disk_count;
 	struct machine_disk disk[BOARD_DISKS_MAX];
+	unsigned nic_count;
+	struct machine_nic nic[BOARD_NICS_MAX];
 	struct chardev com1; /* where the guest's first serial port goes */
 	unsigned port_count; /* of the virtio console; 0: there is none */
 	struct virtio_console_port port[VIRTIO_CONSOLE_PORTS_MAX];

@@ -12,6 +12,7 @@
 #include "devices/uart16550.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/console.h"
+#include "devices/virtio/net.h"
 #include "devices/virtio/rng.h"
 #include "devices/virtio/virtio_pci.h"
 #include "vmm/boot/boot.h"
@@ -24,6 +25,12 @@
 struct machine_disk_device {
 	struct block *block;
 	struct virtio_blk *blk;
+	struct virtio_pci *pci;
+};
+
+struct machine_nic_device {
+	struct net *net;
+	struct virtio_net *nic;
 	struct virtio_pci *pci;
 };
 
@@ -57,6 +64,7 @@ struct machine {
 	struct virtio_console *console;
 	struct virtio_pci *console_pci;
 	struct machine_disk_device disk[BOARD_DISKS_MAX];
+	struct machine_nic_device nic[BOARD_NICS_MAX];
 
 	pthread_mutex_t lock; /* guards all below; a leaf lock */
 	struct loop_task task;
