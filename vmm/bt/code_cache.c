@@ -261,6 +261,8 @@ struct block *code_cache_add(struct code_cache *c, const struct block *block, ui
 	    second / MEMORY_PAGE_SIZE >= c->page_count)
 		return NULL;
 	p->link_count += block->link_count;
+	for (unsigned i = 0; i < block->link_count; i++)
+		block->link[i].page = block->gpa / MEMORY_PAGE_SIZE;
 	b = &p->blocks[p->block_count++];
 	*b = *block;
 	b->code = code_cache_executed(c, room);
@@ -288,7 +290,8 @@ static void jump_set(const struct block_link *link, const uint8_t *target)
 
 void code_cache_link(struct code_cache *c, struct block_link *link, struct block *to)
 {
-	if (link->to || to->dead || to->second)
+	/* It is for one page: not if that is another one by now. */
+	if (link->to || to->dead || to->second || link->page != to->gpa / MEMORY_PAGE_SIZE)
 		return;
 	link->to = to;
 	link->next = to->incoming;

@@ -25,6 +25,7 @@
 struct block_link {
 	uint8_t *displacement; /* of the jump, to be written; NULL: there is none */
 	uint8_t *stub;         /* where the jump goes while it is not linked (as written) */
+	uint64_t page;         /* of the guest's memory, that the jump is in */
 	struct block *to;
 	struct block_link *next, **at; /* of those to the same block; what leads here */
 };

@@ -193,13 +193,14 @@ void lookaside_add_code(struct engine_vcpu *cpu, const uint8_t *code, bool acros
 	uint64_t page = cpu->rip >> 12;
 	bool global;
 
-	if (j->tag == no_jump(index))
-		t->log[t->count++] = (uint16_t)index;
-	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
+	/* It may fault: the entry comes last. */
 	for (uint64_t i = page; i <= page + across; i++) {
 		t->page[i / 64 % 1024] |= 1ull << i % 64;
 		t->private |= !linear_page(cpu, i << 12, TLB_FETCH, &global) || !global;
 	}
+	if (j->tag == no_jump(index))
+		t->log[t->count++] = (uint16_t)index;
+	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
 }
 
 const uint8_t *lookaside_code(const struct engine_vcpu *cpu)

@@ -105,7 +105,7 @@ static inline void lower_may_fault(struct lowering *l)
 	l->access.at = code_cache_executed(l->cache, l->e.at);
 	l->access.rip = l->rip;
 	l->point[l->point_count++] = l->access;
-	l->access.size = 0;
+	l->access = (struct fault_point){0};
 }
 
 /* The next instruction written is the access that was prepared. */

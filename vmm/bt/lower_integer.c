@@ -200,6 +200,13 @@ static void plain_registers(struct lowering *l, struct plain *p, struct emit_cha
 	change->vvvv = (uint8_t)p->vvvv.host;
 }
 
+/* By itself, whatever it has for operands; ADX is not on each host. */
+static bool may_fault(const struct insn *insn)
+{
+	return insn->opcode->id == INSN_DIV || insn->opcode->id == INSN_IDIV ||
+	       insn->opcode->id == INSN_ADCX || insn->opcode->id == INSN_ADOX;
+}
+
 static bool lower_plain(struct lowering *l)
 {
 	const struct insn *insn = l->insn;
@@ -217,7 +224,7 @@ static bool lower_plain(struct lowering *l)
 		}
 	}
 	plain_registers(l, &p, &change);
-	if (insn->opcode->id == INSN_DIV || insn->opcode->id == INSN_IDIV)
+	if (may_fault(insn))
 		lower_may_fault(l);
 	else
 		lower_touch(l);

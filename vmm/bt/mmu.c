@@ -348,7 +348,10 @@ void tlb_switch(struct engine_vcpu *cpu, uint64_t cr3, bool keep)
 	uint64_t root = cr3 & ~PAGE_MASK;
 	uint64_t *owner = &cpu->pcid_root[cpu->cr4 & CR4_PCIDE ? cr3 & PAGE_MASK : 0];
 	uint64_t stale = *owner;
-	bool flush = !keep || stale != root;
+	/* What is kept by root is not known by context: another one of the same root begins anew.
+	 */
+	bool again = cpu->cr3 != cr3 && (cpu->cr3 & ~PAGE_MASK) == root;
+	bool flush = !keep || stale != root || again;
 
 	*owner = root;
 	if (flush || cpu->cr3 != cr3)

@@ -580,7 +580,7 @@ struct block *translate_block(struct code_cache *c, const struct world_code *wor
 	l->windowed = windowed;
 	l->is_long = windowed || c->checked;
 	l->loops = windowed && !c->checked;
-	l->access.size = 0;
+	l->access = (struct fault_point){0};
 	lower_forget(l);
 	l->fill_count = l->link_count = l->point_count = l->side_count = l->poll_count = 0;
 	l->ended = l->vectors = l->x87 = false;

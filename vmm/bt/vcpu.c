@@ -282,6 +282,8 @@ static void signals_unblock(void)
 
 static enum vcpu_exit run(struct engine_vcpu *cpu)
 {
+	bool alive;
+
 	for (;;) {
 		atomic_store(&cpu->attention, false);
 		if (atomic_exchange(&cpu->kicked, false))
@@ -299,7 +301,10 @@ static enum vcpu_exit run(struct engine_vcpu *cpu)
 		cpu->halted = false;
 		if (cpu->vm->code)
 			bt_timer_set(cpu, next_deadline(cpu));
-		if (!take_interrupts(cpu) || !run_batch(cpu))
+		world_begin(cpu);
+		alive = take_interrupts(cpu) && run_batch(cpu);
+		world_end(cpu);
+		if (!alive)
 			return VCPU_EXIT_SHUTDOWN;
 	}
 }

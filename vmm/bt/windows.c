@@ -42,7 +42,8 @@ struct window {
 };
 
 struct window_space {
-	uint64_t root;  /* 0: free */
+	uint64_t root;
+	bool taken;
 	unsigned users; /* vCPUs that it is the present one of */
 	uint64_t used;
 	uint16_t first;
@@ -288,7 +289,7 @@ static struct window *window_find(struct windows *w, uint16_t first, uint64_t li
 static struct window_space *space_find(struct windows *w, uint64_t root)
 {
 	for (unsigned i = 0; i < SPACES_MAX; i++)
-		if (w->space[i].root == root && root)
+		if (w->space[i].taken && w->space[i].root == root)
 			return &w->space[i];
 	return NULL;
 }
@@ -305,7 +306,7 @@ static void space_drop(struct windows *w, struct window_space *space)
 		in->next = w->free_window;
 		w->free_window = index;
 	}
-	space->root = 0;
+	space->taken = false;
 }
 
 static struct window_space *space_new(struct windows *w, uint64_t root)
@@ -322,6 +323,7 @@ static struct window_space *space_new(struct windows *w, uint64_t root)
 		return NULL;
 	space_drop(w, oldest);
 	oldest->root = root;
+	oldest->taken = true;
 	return oldest;
 }
 

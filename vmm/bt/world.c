@@ -96,6 +96,7 @@ static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 	if (done == WINDOW_FAULT)
 		cpu->world.missed = (struct world_missed){.rip = point->rip,
 							  .linear = linear,
+							  .cr3 = cpu->cr3,
 							  .size = point->size,
 							  .write = point->write};
 	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], done != WINDOW_REFUSED))
@@ -194,8 +195,7 @@ void world_destroy(struct engine_vcpu *cpu)
 
 /* Writes to code. */
 
-/* From here on the soft TLBs are in use; what others wanted forgotten is. */
-static void guest_begin(struct engine_vcpu *cpu)
+void world_begin(struct engine_vcpu *cpu)
 {
 	atomic_store(&cpu->in_guest, true);
 	if (atomic_exchange(&cpu->flush_pending, false))
@@ -231,7 +231,7 @@ static void code_protect(struct engine_vcpu *cpu, uint64_t gpa)
 	}
 	code_cache_settle(vm->code, gpa);
 	pthread_mutex_unlock(&vm->code->claim_lock);
-	guest_begin(cpu);
+	world_begin(cpu);
 }
 
 void world_memory_writing(void *arg, uint64_t gpa, uint64_t length)
@@ -329,18 +329,6 @@ static const uint8_t *block_code(struct engine_vcpu *cpu)
 	return b->code;
 }
 
-/* From here on blocks that were found may be run; those that were retired until now are not. */
-static void code_begin(struct engine_vcpu *cpu)
-{
-	struct world *w = &cpu->world;
-	uint64_t retired = atomic_load(&cpu->vm->code->retired);
-
-	/* Whoever waits for it sees that we are here, or we see that something was retired. */
-	atomic_store(&w->retired, retired);
-	if (atomic_exchange(&cpu->code_changed, false))
-		lookaside_forget_code(cpu);
-}
-
 /* Others have told that code is invalid, or retired. */
 static void code_forget(struct engine_vcpu *cpu)
 {
@@ -349,7 +337,21 @@ static void code_forget(struct engine_vcpu *cpu)
 	atomic_store(&cpu->code_changed, false);
 	lookaside_forget_code(cpu);
 	cpu->world.exit_link = NULL;
+	cpu->world.forgotten = retired;
 	atomic_store(&cpu->world.retired, retired);
+}
+
+/* From here on blocks that were found may be run; those that were retired until now are not. */
+static void code_begin(struct engine_vcpu *cpu)
+{
+	struct world *w = &cpu->world;
+	uint64_t retired = atomic_load(&cpu->vm->code->retired);
+
+	/* Whoever waits for it sees that we are here, or we see that something was retired. */
+	atomic_store(&w->retired, retired);
+	/* A part is retired a little before all are told. */
+	if (retired != w->forgotten || atomic_load(&cpu->code_changed))
+		code_forget(cpu);
 }
 
 static void code_end(struct engine_vcpu *cpu)
@@ -382,7 +384,7 @@ static void cache_advance(struct engine_vcpu *cpu)
 	pthread_mutex_lock(&c->lock);
 	code_cache_advance(c, cpu->world.full);
 	pthread_mutex_unlock(&c->lock);
-	guest_begin(cpu);
+	world_begin(cpu);
 }
 
 /* An access that found nothing in the soft TLB. False: it is not for memory that can be there. */
@@ -472,7 +474,8 @@ static const uint8_t *block_known(struct engine_vcpu *cpu)
 {
 	const uint8_t *code = lookaside_code(cpu);
 
-	if (cpu->world.missed.size && cpu->rip == cpu->world.missed.rip)
+	if (cpu->world.missed.size && cpu->rip == cpu->world.missed.rip &&
+	    cpu->cr3 == cpu->world.missed.cr3)
 		missed_fill(cpu);
 	if (code && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
 		return code;
@@ -611,7 +614,6 @@ bool world_run(struct engine_vcpu *cpu)
 	struct engine_vm *vm = cpu->vm;
 	bool alive = true;
 
-	guest_begin(cpu);
 	bt_sampling_start(vm);
 	while (alive && !must_stop(cpu)) {
 		if (!is_translatable(cpu)) {
@@ -629,6 +631,10 @@ bool world_run(struct engine_vcpu *cpu)
 		else if (alive && cpu->world.exit_reason != WORLD_ATTENTION)
 			alive = interp_run(cpu, 1);
 	}
-	atomic_store(&cpu->in_guest, false);
 	return alive;
+}
+
+void world_end(struct engine_vcpu *cpu)
+{
+	atomic_store(&cpu->in_guest, false);
 }

@@ -55,7 +55,7 @@ static inline void world_count(_Atomic uint64_t *count, uint64_t more)
  * second fault.
  */
 struct world_missed {
-	uint64_t rip, linear;
+	uint64_t rip, linear, cr3;
 	unsigned size; /* 0: none */
 	bool write;
 };
@@ -95,7 +95,8 @@ struct world {
 	 * else IN_NO_CODE.
 	 */
 	_Atomic uint64_t retired;
-	unsigned full; /* the part of it that had no room for a block */
+	uint64_t forgotten; /* likewise, when none was known */
+	unsigned full;      /* the part of it that had no room for a block */
 };
 
 #define IN_NO_CODE (~0ull)
@@ -108,7 +109,13 @@ void world_destroy(struct engine_vcpu *cpu);
 /* The thread that is to run it, before it does, and when it is done. */
 void world_thread_begin(struct engine_vcpu *cpu);
 void world_thread_end(struct engine_vcpu *cpu);
-/* As interp_run, until attention is called for. */
+/*
+ * From here on, and until there, the soft TLBs are in use: others wait for what they want
+ * forgotten. Around whatever reaches the guest's memory by linear addresses.
+ */
+void world_begin(struct engine_vcpu *cpu);
+void world_end(struct engine_vcpu *cpu);
+/* As interp_run, until attention is called for; within. */
 bool world_run(struct engine_vcpu *cpu);
 
 /* The memory's owner tells: somebody is. Any thread. `arg`: the VM. */
