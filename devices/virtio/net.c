@@ -158,6 +158,19 @@ static void frame_give(struct net_pair *p, size_t bytes)
 	}
 }
 
+/* What the guest said until now holds for the frame at hand. */
+static void filter_refresh(struct net_pair *p)
+{
+	struct virtio_net *n = p->net;
+
+	if (p->filter_version == atomic_load(&n->filter_version))
+		return;
+	pthread_mutex_lock(&n->lock);
+	p->filter_version = atomic_load(&n->filter_version);
+	p->filter = n->filter;
+	pthread_mutex_unlock(&n->lock);
+}
+
 /* 1: there was one, 0: there is none, or the network is gone. */
 static int receive_frame(struct net_pair *p)
 {
@@ -180,6 +193,7 @@ static int receive_frame(struct net_pair *p)
 	if ((size_t)bytes < NET_HEADER + ETHERNET_SIZE)
 		return 1;
 	frame_read(s->iov + s->piece_first, NET_HEADER, destination, NET_MAC);
+	filter_refresh(p);
 	if (net_filter_wants(&p->filter, destination))
 		frame_give(p, (size_t)bytes);
 	else
@@ -313,18 +327,6 @@ static int send_serve(struct net_pair *p)
 
 /* Threads. */
 
-static void filter_refresh(struct net_pair *p)
-{
-	struct virtio_net *n = p->net;
-
-	if (p->filter_version == atomic_load(&n->filter_version))
-		return;
-	pthread_mutex_lock(&n->lock);
-	p->filter_version = atomic_load(&n->filter_version);
-	p->filter = n->filter;
-	pthread_mutex_unlock(&n->lock);
-}
-
 static bool has_control(const struct net_pair *p)
 {
 	return p->index == 0 && p->net->vdev.queue[queue_control(p->net)].enabled &&
@@ -382,7 +384,6 @@ static void *pair_main(void *arg)
 	while (!atomic_load(&p->stop)) {
 		int sent, received;
 
-		filter_refresh(p);
 		if (has_control(p))
 			ret = net_control_serve(n);
 		sent = send_serve(p);

@@ -595,6 +595,47 @@ static uint32_t cpuid_7(void)
 	return b;
 }
 
+/*
+ * A divide error behind a string instruction, in one line: the registers are the guest's own. (Once
+ * the fault was taken for the string instruction's, which has pointers of the host's.)
+ */
+void behind_string(void);
+uint64_t string_seen[3], string_rsp;
+extern const char on_divide[];
+__asm__(".globl behind_string\n"
+	"behind_string:\n"
+	"push %rbx\n"
+	"mov %rsp, string_rsp\n"
+	"jmp 1f\n"
+	"1: mov $0x1111, %esi\n"
+	"mov $0x2222, %edi\n"
+	"xor %ecx, %ecx\n"
+	"rep movsb\n"
+	"mov $0x33, %ecx\n"
+	"xor %edx, %edx\n"
+	"xor %ebx, %ebx\n"
+	"div %ebx\n"
+	"2: mov string_rsp, %rsp\n"
+	"pop %rbx\n"
+	"ret\n"
+	".globl on_divide\n"
+	"on_divide:\n"
+	"mov %rsi, string_seen\n"
+	"mov %rdi, string_seen+8\n"
+	"mov %rcx, string_seen+16\n"
+	"jmp 2b\n");
+
+static void divide_behind_string(void)
+{
+	gate_set(0, on_divide, 0, 0x8e);
+	for (unsigned i = 0; i < 3; i++) {
+		behind_string();
+		CHECK(string_seen[0], 0x1111);
+		CHECK(string_seen[1], 0x2222);
+		CHECK(string_seen[2], 0x33);
+	}
+}
+
 void guest_main(void)
 {
 	const uint32_t avx2_bmi = 1u << 3 | 1u << 5 | 1u << 8;
@@ -624,5 +665,6 @@ void guest_main(void)
 		try("vectors of 256", vectors_256, 0, 20);
 	try("strings", strings, 0, 24);
 	not_canonical();
+	divide_behind_string();
 	guest_end();
 }

@@ -2,6 +2,7 @@
 /* The table of options. Help, the parser, shell completion and a test of the man page walk it. */
 #include <errno.h>
 #include <getopt.h>
+#include <netinet/ether.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,18 +108,15 @@ static int set_memory(struct options *o, const char *value, struct error *err)
 
 static int set_mac(struct option_nic *nic, const char *text, struct error *err)
 {
-	unsigned byte[NET_MAC];
-	char end;
+	struct ether_addr mac;
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &byte[0], &byte[1], &byte[2], &byte[3],
-		   &byte[4], &byte[5], &end) != NET_MAC)
+	if (!ether_aton_r(text, &mac))
 		return error_set(err, -EINVAL, "give six bytes, as 52:54:00:12:34:56", "MAC '%s'",
 				 text);
-	if (byte[0] & 1)
+	if (mac.ether_addr_octet[0] & 1)
 		return error_set(err, -EINVAL, "the first byte is to be even",
 				 "MAC '%s': it is a group's", text);
-	for (unsigned i = 0; i < NET_MAC; i++)
-		nic->mac[i] = (uint8_t)byte[i];
+	memcpy(nic->mac, mac.ether_addr_octet, NET_MAC);
 	nic->has_mac = true;
 	return 0;
 }
