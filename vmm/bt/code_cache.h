@@ -109,8 +109,7 @@ struct code_cache {
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);
 void code_cache_destroy(struct code_cache *c);
 
-/* The block with gpa, rip, user and second of another, or NULL. The lock is held in all that
- * follow.
+/* The block like another in gpa, rip, user, second, or NULL. The lock is held in all that follow.
  */
 struct block *code_cache_find(struct code_cache *c, const struct block *like);
 /* Room for code, as written; NULL: the part is full. */
