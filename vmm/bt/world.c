@@ -96,7 +96,6 @@ static bool window_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 	if (done == WINDOW_FAULT)
 		cpu->world.missed = (struct world_missed){.rip = point->rip,
 							  .linear = linear,
-							  .cr3 = cpu->cr3,
 							  .size = point->size,
 							  .write = point->write};
 	if (code_cache_suspect(cpu->vm->code, (const uint8_t *)g[REG_RIP], done != WINDOW_REFUSED))
@@ -474,8 +473,7 @@ static const uint8_t *block_known(struct engine_vcpu *cpu)
 {
 	const uint8_t *code = lookaside_code(cpu);
 
-	if (cpu->world.missed.size && cpu->rip == cpu->world.missed.rip &&
-	    cpu->cr3 == cpu->world.missed.cr3)
+	if (cpu->world.missed.size && cpu->rip == cpu->world.missed.rip)
 		missed_fill(cpu);
 	if (code && !atomic_load(&cpu->code_changed) && !atomic_load(&cpu->sampled))
 		return code;

@@ -55,7 +55,7 @@ static inline void world_count(_Atomic uint64_t *count, uint64_t more)
  * second fault.
  */
 struct world_missed {
-	uint64_t rip, linear, cr3;
+	uint64_t rip, linear;
 	unsigned size; /* 0: none */
 	bool write;
 };
