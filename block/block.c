@@ -8,10 +8,11 @@
 #include <string.h>
 
 #include "block/block_impl.h"
+#include "block/file.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/log.h"
 
-static const struct block_format *const formats[] = {&raw_format};
+static const struct block_format *const formats[] = {&raw_format, &qcow2_format, &volume_format};
 
 const char *block_format_at(unsigned index)
 {
@@ -40,7 +41,7 @@ int block_open(const char *name, const struct block_options *options, struct blo
 		*out = block;
 		return 0;
 	}
-	return error_set(err, -EINVAL, "use format=raw", "disk '%s': no format is called '%s'",
+	return error_set(err, -EINVAL, "use raw or qcow2", "disk '%s': no format is called '%s'",
 			 options->path, name);
 }
 
@@ -131,4 +132,26 @@ void block_submit(struct block_queue *queue, struct block_request *request)
 int block_wait(struct block_queue *queue, int wake_fd, bool block)
 {
 	return queue->block->format->wait(queue, wake_fd, block);
+}
+
+int block_read(struct block *block, uint64_t offset, void *to, size_t length)
+{
+	struct iovec iov = {.iov_base = to, .iov_len = length};
+	struct file_vector vector = {.iov = &iov, .count = 1};
+
+	if (!range_within(offset, length, 0, block->info.size))
+		return -EINVAL;
+	if (!block->format->read)
+		return -EOPNOTSUPP;
+	return length ? block->format->read(block, offset, &vector, length) : 0;
+}
+
+int block_map(struct block *block, uint64_t offset, uint64_t length, enum block_status *status,
+	      uint64_t *run)
+{
+	if (length == 0 || !range_within(offset, length, 0, block->info.size))
+		return -EINVAL;
+	*status = BLOCK_DATA;
+	*run = length;
+	return block->format->map ? block->format->map(block, offset, length, status, run) : 0;
 }

@@ -8,6 +8,7 @@
 #define BLOCK_BLOCK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -35,8 +36,16 @@ struct block_request {
 	void (*done)(struct block_request *request, int result);
 };
 
+/* What block_map finds. */
+enum block_status {
+	BLOCK_DATA,
+	BLOCK_ZERO, /* a hole, or known to be zeroes: need not be read */
+};
+
 struct block;
 struct block_queue;
+struct store;
+struct file_vector;
 
 struct block_info {
 	const char *format;
@@ -48,7 +57,14 @@ struct block_info {
 struct block_options {
 	const char *path;
 	bool read_only;
-	bool no_lock; /* for a file that somebody trusted holds for us */
+	bool no_lock;        /* for a file that somebody trusted holds for us */
+	struct store *store; /* of volumes, whose `path` is their name */
+	/* The image may name other files of the host's: who made it is trusted. They are read. */
+	bool allow_backing;
+	/* Of formats, for such a file: its size is rounded up to sectors and may be 0; no queues.
+	 */
+	bool as_backing;
+	unsigned depth; /* how many images are above it */
 };
 
 /*
@@ -74,12 +90,19 @@ struct block_format {
 	 * completed or the eventfd `wake_fd` was signalled (and consume the signal). 0 or -errno.
 	 */
 	int (*wait)(struct block_queue *queue, int wake_fd, bool block);
+	/*
+	 * Optional, both; any thread, several at once; the range is in the image and not empty.
+	 * `to` has room for `length`. 0 or -errno.
+	 */
+	int (*read)(struct block *block, uint64_t offset, struct file_vector *to, uint64_t length);
+	int (*map)(struct block *block, uint64_t offset, uint64_t length, enum block_status *status,
+		   uint64_t *run);
 };
 
 /*
- * Open the image `options->path` of format `name` ("raw"). Formats are never guessed: a guest
- * writes what it likes into its disk. Fails with -EBUSY where another process has it open for
- * writing.
+ * Open the image `options->path` of format `name` ("raw", "qcow2", "volume"). Formats are never
+ * guessed: a guest writes what it likes into its disk. Fails with -EBUSY where another process has
+ * it open for writing.
  */
 int block_open(const char *name, const struct block_options *options, struct block **out,
 	       struct error *err);
@@ -96,6 +119,19 @@ int block_queue_create(struct block *block, unsigned depth, struct block_queue *
 void block_queue_destroy(struct block_queue *queue);
 void block_submit(struct block_queue *queue, struct block_request *request);
 int block_wait(struct block_queue *queue, int wake_fd, bool block);
+
+/*
+ * Without a queue, on any thread, several at once: read any bytes, sleeping until they are there.
+ * 0 or -errno; -EINVAL for a range that is not in the image.
+ */
+int block_read(struct block *block, uint64_t offset, void *to, size_t length);
+
+/*
+ * The status of what is at `offset`, and for how many bytes from there it holds: `*run`, 1 to
+ * `length`; what follows may have the same. As block_read; `length` of 0 is -EINVAL.
+ */
+int block_map(struct block *block, uint64_t offset, uint64_t length, enum block_status *status,
+	      uint64_t *run);
 
 /* Requests accepted and not done. */
 unsigned block_in_flight(const struct block_queue *queue);

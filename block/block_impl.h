@@ -24,7 +24,7 @@ struct block_queue {
 	unsigned in_flight;
 };
 
-extern const struct block_format raw_format;
+extern const struct block_format raw_format, qcow2_format, volume_format;
 
 /* A sync that was no flush said `result`, -errno. */
 void block_sync_failed(struct block *block, int result);

@@ -8,23 +8,19 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <liburing.h>
 #include <linux/falloc.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "block/block_impl.h"
+#include "block/file.h"
+#include "block/ring.h"
 #include "vmm/base/checked.h"
 
 #define DEFAULT_ALIGNMENT 4096u
-#define LOCK_ATTEMPTS     20 /* a fifth of a second in all */
-#define LOCK_NAP_NS       10000000L
 #define RETRIES_MAX       100
 
 /* Places of the registered descriptors. */
@@ -33,6 +29,7 @@ enum { FILE_BUFFERED, FILE_DIRECT, FILES };
 struct raw_block {
 	struct block block;
 	int fd[FILES];                               /* the direct one may be -1 */
+	uint64_t file_size;                          /* at the time of opening */
 	uint32_t memory_alignment, offset_alignment; /* of O_DIRECT */
 };
 
@@ -51,9 +48,7 @@ struct raw_slot {
 
 struct raw_queue {
 	struct block_queue queue;
-	struct io_uring ring;
-	bool armed; /* a read of the eventfd is in flight */
-	uint64_t wake_count;
+	struct ring ring;
 	struct raw_slot *free;
 	struct raw_slot slot[];
 };
@@ -63,88 +58,22 @@ static struct raw_block *raw_of(struct block *block)
 	return (struct raw_block *)block;
 }
 
-static int lock_file(int fd, const struct block_options *options, struct error *err)
+static int size_check(struct raw_block *raw, const struct block_options *options, struct error *err)
 {
-	struct flock lock = {.l_type = options->read_only ? F_RDLCK : F_WRLCK};
-	const struct timespec nap = {.tv_nsec = LOCK_NAP_NS};
-	int code = 0;
-
-	/*
-	 * An open-file-description lock: it goes with the last descriptor, also at kill -9; but
-	 * io_uring lets go of its own a moment after the process is gone.
-	 */
-	for (unsigned i = 0; i < LOCK_ATTEMPTS; i++) {
-		if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
-			return 0;
-		code = -errno;
-		if (code != -EAGAIN && code != -EACCES)
-			break;
-		nanosleep(&nap, NULL);
+	raw->block.info.size = raw->file_size;
+	if (options->as_backing) {
+		raw->block.info.size = align_up(raw->file_size, BLOCK_SECTOR);
+		return 0;
 	}
-	if (code == -EAGAIN || code == -EACCES)
-		return error_set(err, -EBUSY,
-				 "stop the guest that has it, or attach it to both with ,ro",
-				 "disk '%s': in use by another process", options->path);
-	return error_set(err, code, "use a file system that has locks", "disk '%s': lock: %s",
-			 options->path, error_name(code));
-}
-
-static int open_failed(const struct block_options *options, struct error *err)
-{
-	int code = -errno;
-	const char *remedy = NULL;
-
-	if (code == -ENOENT)
-		remedy = "check the path, or make one: truncate -s 10G FILE";
-	else if (code == -EACCES || code == -EROFS || code == -EPERM)
-		remedy = options->read_only ? "check its permissions" : "attach it with ,ro";
-	return error_set(err, code, remedy, "disk '%s': %s", options->path, error_name(code));
-}
-
-static int file_size(struct raw_block *raw, const struct stat *st,
-		     const struct block_options *options, struct error *err)
-{
-	uint64_t size = (uint64_t)st->st_size;
-
-	if (S_ISBLK(st->st_mode) && ioctl(raw->fd[FILE_BUFFERED], BLKGETSIZE64, &size) < 0)
-		return error_set(err, -errno, NULL, "disk '%s': size: %s", options->path,
-				 error_name(-errno));
-	if (size == 0)
+	if (raw->file_size == 0)
 		return error_set(err, -EINVAL, "give it a size: truncate -s 10G FILE",
 				 "disk '%s': it is empty", options->path);
-	if (size % BLOCK_SECTOR)
+	if (raw->file_size % BLOCK_SECTOR)
 		return error_set(err, -EINVAL,
 				 "is it a raw image? if so, extend it: truncate -s %512 FILE",
 				 "disk '%s': its size of %llu bytes is no multiple of %u",
-				 options->path, (unsigned long long)size, BLOCK_SECTOR);
-	raw->block.info.size = size;
+				 options->path, (unsigned long long)raw->file_size, BLOCK_SECTOR);
 	return 0;
-}
-
-static int file_open(struct raw_block *raw, const struct block_options *options, struct error *err)
-{
-	int flags = (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
-	struct stat st;
-	int fd, ret;
-
-	/* Not blocking, so that a FIFO named by mistake does not hold us up. */
-	fd = open(options->path, flags | O_NONBLOCK);
-	if (fd < 0 && errno == EISDIR && stat(options->path, &st) == 0)
-		return error_set(err, -EISDIR, "give a file or a block device",
-				 "disk '%s': a directory", options->path);
-	if (fd < 0)
-		return open_failed(options, err);
-	raw->fd[FILE_BUFFERED] = fd;
-	if (fstat(fd, &st) < 0 || fcntl(fd, F_SETFL, 0) < 0)
-		return open_failed(options, err);
-	if (!S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode))
-		return error_set(err, -EINVAL, "give a file or a block device", "disk '%s': %s",
-				 options->path,
-				 S_ISDIR(st.st_mode) ? "a directory" : "neither file nor disk");
-	ret = file_size(raw, &st, options, err);
-	if (ret == 0 && !options->no_lock)
-		ret = lock_file(fd, options, err);
-	return ret;
 }
 
 /* O_DIRECT is a matter of speed: where it cannot be had, the page cache serves. */
@@ -193,12 +122,15 @@ static int raw_open(const struct block_options *options, struct block **out, str
 	if (!raw)
 		return error_set(err, -ENOMEM, NULL, "disk '%s': out of memory", options->path);
 	raw->fd[FILE_BUFFERED] = raw->fd[FILE_DIRECT] = -1;
-	ret = file_open(raw, options, err);
+	ret = file_open(options, &raw->fd[FILE_BUFFERED], &raw->file_size, err);
+	if (ret == 0)
+		ret = size_check(raw, options, err);
 	if (ret) {
 		raw_close(&raw->block);
 		return ret;
 	}
-	file_open_direct(raw, options);
+	if (!options->as_backing)
+		file_open_direct(raw, options);
 	raw->block.info.format = "raw";
 	raw->block.info.read_only = options->read_only;
 	raw->block.info.block_size =
@@ -209,28 +141,55 @@ static int raw_open(const struct block_options *options, struct block **out, str
 	return 0;
 }
 
-/* Queues. */
+/* Without a queue. */
 
-static int ring_open(struct io_uring *ring, unsigned entries, struct error *err)
+static int raw_read(struct block *block, uint64_t offset, struct file_vector *to, uint64_t length)
 {
-	static const unsigned attempts[] = {
-		IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* Linux 6.1 */
-		IORING_SETUP_COOP_TASKRUN,                               /* 5.19 */
-		0,
-	};
-	int ret = -EINVAL;
+	const struct raw_block *raw = raw_of(block);
+	uint64_t there = raw->file_size > offset ? raw->file_size - offset : 0;
+	int ret = 0;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(attempts) && ret == -EINVAL; i++)
-		ret = io_uring_queue_init(entries, ring, attempts[i]);
-	if (ret == -EPERM || ret == -ENOSYS)
-		return error_set(err, ret,
-				 "allow it: sysctl kernel.io_uring_disabled=0, or the container's "
-				 "seccomp profile",
-				 "io_uring: %s", error_name(ret));
-	if (ret)
-		return error_set(err, ret, "raise ulimit -l", "io_uring: %s", error_name(ret));
+	if (there > length)
+		there = length;
+	if (there)
+		ret = file_read_vector(raw->fd[FILE_BUFFERED], to, there, offset);
+	/* What a backing file lacks to a whole sector. */
+	if (ret == 0)
+		file_vector_zero(to, length - there);
+	return ret;
+}
+
+static int raw_map(struct block *block, uint64_t offset, uint64_t length, enum block_status *status,
+		   uint64_t *run)
+{
+	const struct raw_block *raw = raw_of(block);
+	int fd = raw->fd[FILE_BUFFERED];
+	off_t at = lseek(fd, (off_t)offset, SEEK_DATA), end;
+	struct stat st;
+
+	*status = BLOCK_DATA;
+	*run = length;
+	if (at < 0 && errno == ENXIO) {
+		/* No data up to the end; but what a file has lost is no hole. */
+		if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < raw->file_size)
+			return -EIO;
+		*status = BLOCK_ZERO;
+	} else if (at < 0) {
+		/* A block device, or a file system that does not know: all of it is data. */
+		return errno == EINVAL || errno == EOPNOTSUPP ? 0 : -errno;
+	} else if ((uint64_t)at > offset) {
+		*status = BLOCK_ZERO;
+		if ((uint64_t)at - offset < length)
+			*run = (uint64_t)at - offset;
+	} else {
+		end = lseek(fd, (off_t)offset, SEEK_HOLE);
+		if (end > at && (uint64_t)(end - at) < length)
+			*run = (uint64_t)(end - at);
+	}
 	return 0;
 }
+
+/* Queues. */
 
 static int raw_queue_create(struct block *block, unsigned depth, struct block_queue **out,
 			    struct error *err)
@@ -242,15 +201,15 @@ static int raw_queue_create(struct block *block, unsigned depth, struct block_qu
 
 	if (!q)
 		return error_set(err, -ENOMEM, NULL, "disk queue: out of memory");
-	/* One more for the eventfd; each request has one submission in flight at a time. */
-	ret = ring_open(&q->ring, depth + 1, err);
+	/* Each request has one submission in flight at a time. */
+	ret = ring_open(&q->ring, depth, err);
 	if (ret) {
 		free(q);
 		return ret;
 	}
-	ret = io_uring_register_files(&q->ring, raw->fd, files);
+	ret = io_uring_register_files(&q->ring.uring, raw->fd, files);
 	if (ret) {
-		io_uring_queue_exit(&q->ring);
+		ring_close(&q->ring);
 		free(q);
 		return error_set(err, ret, "raise ulimit -n", "io_uring: register files: %s",
 				 error_name(ret));
@@ -267,18 +226,8 @@ static void raw_queue_destroy(struct block_queue *queue)
 {
 	struct raw_queue *q = (struct raw_queue *)queue;
 
-	io_uring_queue_exit(&q->ring); /* cancels the read of the eventfd */
+	ring_close(&q->ring);
 	free(q);
-}
-
-static struct io_uring_sqe *sqe_get(struct raw_queue *q)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
-
-	/* The ring has room for all slots and the eventfd, and each has one submission at a time.
-	 */
-	assert(sqe);
-	return sqe;
 }
 
 static bool is_aligned(const struct raw_block *raw, const struct raw_slot *slot, uint64_t offset)
@@ -299,7 +248,7 @@ static void transfer_start(struct raw_queue *q, struct raw_slot *slot)
 	uint64_t offset = r->offset + slot->done_bytes;
 	int file = is_aligned(raw, slot, offset) ? FILE_DIRECT : FILE_BUFFERED;
 	bool write = r->op != BLOCK_READ;
-	struct io_uring_sqe *sqe = sqe_get(q);
+	struct io_uring_sqe *sqe = ring_entry(&q->ring);
 
 	if (slot->iov_count == 1 && write)
 		io_uring_prep_write(sqe, file, slot->iov->iov_base, (unsigned)slot->iov->iov_len,
@@ -327,7 +276,7 @@ static void slot_start(struct raw_queue *q, struct raw_slot *slot)
 		transfer_start(q, slot);
 		return;
 	}
-	sqe = sqe_get(q);
+	sqe = ring_entry(&q->ring);
 	if (r->op == BLOCK_FLUSH || slot->syncing) {
 		io_uring_prep_fsync(sqe, FILE_BUFFERED, IORING_FSYNC_DATASYNC);
 	} else {
@@ -475,40 +424,16 @@ static void slot_completed(struct raw_queue *q, struct raw_slot *slot, int resul
 	}
 }
 
-static void wake_arm(struct raw_queue *q, int wake_fd)
+static void completed(void *arg, void *slot, int result)
 {
-	struct io_uring_sqe *sqe = sqe_get(q);
-
-	io_uring_prep_read(sqe, wake_fd, &q->wake_count, sizeof(q->wake_count), 0);
-	io_uring_sqe_set_data(sqe, NULL);
-	q->armed = true;
+	slot_completed(arg, slot, result);
 }
 
 static int raw_wait(struct block_queue *queue, int wake_fd, bool block)
 {
 	struct raw_queue *q = (struct raw_queue *)queue;
-	struct io_uring_cqe *cqe;
-	unsigned head, count = 0;
-	int ret;
 
-	if (!q->armed)
-		wake_arm(q, wake_fd);
-	ret = block ? io_uring_submit_and_wait(&q->ring, 1)
-		    : io_uring_submit_and_get_events(&q->ring);
-	if (ret < 0 && ret != -EINTR && ret != -EAGAIN && ret != -EBUSY)
-		return ret;
-	io_uring_for_each_cqe(&q->ring, head, cqe)
-	{
-		struct raw_slot *slot = io_uring_cqe_get_data(cqe);
-
-		count++;
-		if (slot)
-			slot_completed(q, slot, cqe->res);
-		else
-			q->armed = false;
-	}
-	io_uring_cq_advance(&q->ring, count);
-	return 0;
+	return ring_wait(&q->ring, wake_fd, block, completed, q);
 }
 
 const struct block_format raw_format = {
@@ -519,4 +444,6 @@ const struct block_format raw_format = {
 	.queue_destroy = raw_queue_destroy,
 	.submit = raw_submit,
 	.wait = raw_wait,
+	.read = raw_read,
+	.map = raw_map,
 };

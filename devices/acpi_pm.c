@@ -32,11 +32,17 @@ struct acpi_pm {
 	struct power power;
 	pthread_mutex_t lock; /* guards all below */
 	uint16_t status, enable, control;
+	uint64_t timer_offset_ns; /* timer less the host's monotonic clock, modulo 2^64 */
 };
 
-static uint32_t timer_value(void)
+static uint64_t timer_ns(const struct acpi_pm *pm)
 {
-	uint64_t ns = clock_monotonic_ns();
+	return clock_monotonic_ns() + pm->timer_offset_ns;
+}
+
+static uint32_t timer_value(const struct acpi_pm *pm)
+{
+	uint64_t ns = timer_ns(pm);
 
 	/* In two parts, so that years of uptime do not overflow the product. */
 	return (uint32_t)(ns / CLOCK_NS_PER_S * TIMER_HZ +
@@ -65,10 +71,11 @@ static uint8_t byte_read(const struct acpi_pm *pm, unsigned offset, uint32_t tim
 static uint64_t pm_read(void *device, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = device;
-	uint32_t timer = timer_value();
 	uint64_t value = 0;
+	uint32_t timer;
 
 	pthread_mutex_lock(&pm->lock);
+	timer = timer_value(pm);
 	for (unsigned i = 0; i < size; i++)
 		value |= (uint64_t)byte_read(pm, (unsigned)offset + i, timer) << 8 * i;
 	pthread_mutex_unlock(&pm->lock);
@@ -140,6 +147,39 @@ void acpi_pm_reset(struct acpi_pm *pm)
 	pm->enable = 0;
 	pm->control = CONTROL_SCI_ENABLE;
 	sci_update(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+void acpi_pm_state(struct acpi_pm *pm, struct codec *c)
+{
+	uint16_t status = 0, enable = 0, control = 0;
+	uint64_t timer = 0;
+
+	pthread_mutex_lock(&pm->lock);
+	if (!codec_loading(c)) {
+		status = pm->status;
+		enable = pm->enable;
+		control = pm->control;
+		timer = timer_ns(pm);
+	}
+	codec_begin(c, "acpi_pm", 0, 1);
+	codec_u16(c, &status);
+	codec_u16(c, &enable);
+	codec_u16(c, &control);
+	codec_u64(c, &timer);
+	codec_check(c, !(status & ~(ENABLE_MASK | STATUS_WAKE)), "status");
+	codec_check(c, !(enable & ~ENABLE_MASK), "enable");
+	codec_check(c,
+		    (control & (CONTROL_SCI_ENABLE | CONTROL_SLEEP_ENABLE)) == CONTROL_SCI_ENABLE,
+		    "control");
+	codec_end(c);
+	if (codec_loading(c) && codec_good(c)) {
+		pm->status = status;
+		pm->enable = enable;
+		pm->control = control;
+		pm->timer_offset_ns = timer - clock_monotonic_ns();
+		sci_update(pm);
+	}
 	pthread_mutex_unlock(&pm->lock);
 }
 

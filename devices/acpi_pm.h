@@ -6,6 +6,7 @@
 #ifndef DEVICES_ACPI_PM_H
 #define DEVICES_ACPI_PM_H
 
+#include "snapshot/codec.h"
 #include "vmm/core/power.h"
 #include "vmm/core/vm.h"
 
@@ -24,6 +25,8 @@ int acpi_pm_create(struct bus *pio, uint16_t port, const struct irq_line *sci,
 		   const struct power *power, struct acpi_pm **out);
 void acpi_pm_destroy(struct acpi_pm *pm);
 void acpi_pm_reset(struct acpi_pm *pm);
+/* Saved state. The timer goes on from where it was. */
+void acpi_pm_state(struct acpi_pm *pm, struct codec *codec);
 
 /* Press the power button. Any thread. */
 void acpi_pm_press_power_button(struct acpi_pm *pm);

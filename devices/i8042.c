@@ -139,6 +139,37 @@ void i8042_reset(struct i8042 *chip)
 	pthread_mutex_unlock(&chip->lock);
 }
 
+void i8042_state(struct i8042 *chip, struct codec *c)
+{
+	uint8_t command_byte = 0, awaiting = 0, output = 0;
+	bool full = false;
+
+	pthread_mutex_lock(&chip->lock);
+	if (!codec_loading(c)) {
+		command_byte = chip->command_byte;
+		awaiting = chip->awaiting;
+		output = chip->output;
+		full = chip->output_full;
+	}
+	codec_begin(c, "i8042", 0, 1);
+	codec_u8(c, &command_byte);
+	codec_u8(c, &awaiting);
+	codec_u8(c, &output);
+	codec_bool(c, &full);
+	codec_check(c,
+		    awaiting == 0 || awaiting == COMMAND_WRITE_BYTE ||
+			    awaiting == COMMAND_WRITE_OUTPUT,
+		    "it awaits a parameter of no command");
+	codec_end(c);
+	if (codec_loading(c) && codec_good(c)) {
+		chip->command_byte = command_byte;
+		chip->awaiting = awaiting;
+		chip->output = output;
+		chip->output_full = full;
+	}
+	pthread_mutex_unlock(&chip->lock);
+}
+
 int i8042_create(struct bus *pio, const struct power *power, struct i8042 **out)
 {
 	struct i8042 *chip = calloc(1, sizeof(*chip));

@@ -6,6 +6,7 @@
 #ifndef DEVICES_I8042_H
 #define DEVICES_I8042_H
 
+#include "snapshot/codec.h"
 #include "vmm/core/bus.h"
 #include "vmm/core/power.h"
 
@@ -14,5 +15,6 @@ struct i8042;
 int i8042_create(struct bus *pio, const struct power *power, struct i8042 **out);
 void i8042_destroy(struct i8042 *chip);
 void i8042_reset(struct i8042 *chip);
+void i8042_state(struct i8042 *chip, struct codec *codec); /* saved state */
 
 #endif

@@ -84,6 +84,7 @@ struct lapic {
 	uint64_t expiry_ns;
 	uint64_t fired_ns; /* the last time that it was periodic and fired */
 	uint64_t tsc_deadline;
+	uint64_t told_ns; /* when that is, as it was told last */
 	struct lapic_todo todo;
 };
 

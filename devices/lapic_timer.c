@@ -7,9 +7,10 @@
 #include "devices/lapic_impl.h"
 #include "vmm/base/clock.h"
 
-#define FAR_NS       (1ull << 62) /* as good as never */
-#define MODE_ONESHOT 0u
-#define NS_PER_MS    1000000u
+#define FAR_NS          (1ull << 62) /* as good as never */
+#define CLOCKS_APART_NS 1000u
+#define MODE_ONESHOT    0u
+#define NS_PER_MS       1000000u
 
 static uint32_t mode(const struct lapic *lapic)
 {
@@ -113,7 +114,19 @@ void lapic_timer_divide_set(struct lapic *lapic, uint32_t value)
 	lapic->todo.changed = true;
 }
 
-static uint64_t tsc_deadline_ns(const struct lapic *lapic, uint64_t now)
+/*
+ * Two clocks, read one behind the other, never tell the same twice: what was told stays until it
+ * has passed, or is off by more. A timer of the host's is set for it, which is not free.
+ */
+static uint64_t deadline_kept(struct lapic *lapic, uint64_t deadline, uint64_t now)
+{
+	if (lapic->told_ns <= now ||
+	    deadline - lapic->told_ns + CLOCKS_APART_NS > 2 * CLOCKS_APART_NS)
+		lapic->told_ns = deadline;
+	return lapic->told_ns;
+}
+
+static uint64_t tsc_deadline_ns(struct lapic *lapic, uint64_t now)
 {
 	uint32_t khz = lapic->config.ops->tsc_khz(lapic->config.arg);
 	uint64_t at = tsc(lapic);
@@ -124,7 +137,7 @@ static uint64_t tsc_deadline_ns(const struct lapic *lapic, uint64_t now)
 	if (khz == 0)
 		return now + FAR_NS;
 	ns = ((unsigned __int128)(lapic->tsc_deadline - at) * NS_PER_MS + khz - 1) / khz;
-	return now + (ns < FAR_NS ? (uint64_t)ns : FAR_NS);
+	return deadline_kept(lapic, now + (ns < FAR_NS ? (uint64_t)ns : FAR_NS), now);
 }
 
 uint64_t lapic_deadline(struct lapic *lapic)

@@ -343,6 +343,68 @@ void mc146818_reset(struct mc146818 *rtc)
 	pthread_mutex_unlock(&rtc->lock);
 }
 
+/* Further than any date in the registers is from any other: no sum of these overflows. */
+#define SECONDS_MAX (1ll << 42)
+
+/*
+ * The alarm's and the update's past is in guest time, which runs on as a battery's does: an alarm
+ * that was due in between is due at once. The period's is nanoseconds ago.
+ */
+struct rtc_fields {
+	uint8_t index, cmos[CMOS_SIZE];
+	int64_t offset_s, last_second;
+	uint64_t period_age_ns;
+};
+
+static void fields_code(struct rtc_fields *f, struct codec *c)
+{
+	codec_begin(c, "mc146818", 0, 1);
+	codec_u8(c, &f->index);
+	codec_bytes(c, f->cmos, sizeof(f->cmos));
+	codec_i64(c, &f->offset_s);
+	codec_i64(c, &f->last_second);
+	codec_u64(c, &f->period_age_ns);
+	codec_check(c, f->index < CMOS_SIZE, "index");
+	codec_check(c, f->offset_s >= -SECONDS_MAX && f->offset_s <= SECONDS_MAX, "offset");
+	codec_check(c, f->last_second >= -SECONDS_MAX && f->last_second <= SECONDS_MAX,
+		    "last second");
+	codec_end(c);
+}
+
+static void fields_commit(struct mc146818 *rtc, const struct rtc_fields *f)
+{
+	uint64_t now = clock_monotonic_ns();
+
+	rtc->index = f->index;
+	memcpy(rtc->cmos, f->cmos, sizeof(rtc->cmos));
+	rtc->offset_s = f->offset_s;
+	rtc->last_second = (time_t)f->last_second;
+	rtc->period_start_ns = f->period_age_ns < now ? now - f->period_age_ns : 0;
+	irq_line_set(&rtc->irq, rtc->cmos[REG_C] & C_REQUEST);
+	interrupt_update(rtc);
+	timer_update(rtc);
+}
+
+void mc146818_state(struct mc146818 *rtc, struct codec *c)
+{
+	struct rtc_fields f = {0};
+
+	pthread_mutex_lock(&rtc->lock);
+	if (!codec_loading(c)) {
+		f = (struct rtc_fields){
+			.index = rtc->index,
+			.offset_s = rtc->offset_s,
+			.last_second = rtc->last_second,
+			.period_age_ns = clock_monotonic_ns() - rtc->period_start_ns,
+		};
+		memcpy(f.cmos, rtc->cmos, sizeof(f.cmos));
+	}
+	fields_code(&f, c);
+	if (codec_loading(c) && codec_good(c))
+		fields_commit(rtc, &f);
+	pthread_mutex_unlock(&rtc->lock);
+}
+
 int mc146818_create(struct bus *pio, const struct irq_line *irq, struct loop *loop,
 		    struct mc146818 **out)
 {

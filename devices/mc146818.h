@@ -6,6 +6,7 @@
 #ifndef DEVICES_MC146818_H
 #define DEVICES_MC146818_H
 
+#include "snapshot/codec.h"
 #include "vmm/base/loop.h"
 #include "vmm/core/vm.h"
 
@@ -18,5 +19,7 @@ int mc146818_create(struct bus *pio, const struct irq_line *irq, struct loop *lo
 		    struct mc146818 **out);
 void mc146818_destroy(struct mc146818 *rtc);
 void mc146818_reset(struct mc146818 *rtc);
+/* Saved state. The clock goes on with the host's: time that passed in between has passed. */
+void mc146818_state(struct mc146818 *rtc, struct codec *codec);
 
 #endif

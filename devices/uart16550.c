@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Registers; 0 and 1 are the divisor where LCR.DLAB is set. */
 enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_SCRATCH };
@@ -306,6 +307,80 @@ void uart16550_reset(struct uart16550 *uart)
 	uart->fifo_head = uart->fifo_count = 0;
 	input_update(uart);
 	interrupt_update(uart);
+	pthread_mutex_unlock(&uart->lock);
+}
+
+struct uart_fields {
+	uint8_t ier, lcr, mcr, scratch, fcr, divisor[2];
+	bool overrun, transmit_pending;
+	unsigned fifo_count;
+	uint8_t fifo[FIFO_SIZE]; /* oldest first */
+};
+
+static struct uart_fields fields_of(const struct uart16550 *uart)
+{
+	struct uart_fields f = {
+		.ier = uart->ier,
+		.lcr = uart->lcr,
+		.mcr = uart->mcr,
+		.scratch = uart->scratch,
+		.fcr = uart->fcr,
+		.divisor = {uart->divisor[0], uart->divisor[1]},
+		.overrun = uart->overrun,
+		.transmit_pending = uart->transmit_pending,
+		.fifo_count = uart->fifo_count,
+	};
+
+	for (unsigned i = 0; i < f.fifo_count; i++)
+		f.fifo[i] = uart->fifo[(uart->fifo_head + i) % FIFO_SIZE];
+	return f;
+}
+
+static void fields_code(struct uart_fields *f, unsigned port, struct codec *c)
+{
+	codec_begin(c, "uart16550", port, 1);
+	codec_u8(c, &f->ier);
+	codec_u8(c, &f->lcr);
+	codec_u8(c, &f->mcr);
+	codec_u8(c, &f->scratch);
+	codec_u8(c, &f->fcr);
+	codec_bytes(c, f->divisor, sizeof(f->divisor));
+	codec_bool(c, &f->overrun);
+	codec_bool(c, &f->transmit_pending);
+	codec_count(c, &f->fifo_count, f->fcr & FCR_ENABLE ? FIFO_SIZE : 1, "FIFO");
+	codec_bytes(c, f->fifo, f->fifo_count);
+	codec_check(c, !(f->ier & ~IER_MASK), "interrupt enable register");
+	codec_check(c, !(f->mcr & ~MCR_MASK), "modem control register");
+	codec_end(c);
+}
+
+static void fields_commit(struct uart16550 *uart, const struct uart_fields *f)
+{
+	uart->ier = f->ier;
+	uart->lcr = f->lcr;
+	uart->mcr = f->mcr;
+	uart->scratch = f->scratch;
+	uart->fcr = f->fcr;
+	memcpy(uart->divisor, f->divisor, sizeof(uart->divisor));
+	uart->overrun = f->overrun;
+	uart->transmit_pending = f->transmit_pending;
+	uart->fifo_head = 0;
+	uart->fifo_count = f->fifo_count;
+	memcpy(uart->fifo, f->fifo, sizeof(uart->fifo));
+	input_update(uart);
+	interrupt_update(uart);
+}
+
+void uart16550_state(struct uart16550 *uart, struct codec *c)
+{
+	struct uart_fields f = {0};
+
+	pthread_mutex_lock(&uart->lock);
+	if (!codec_loading(c))
+		f = fields_of(uart);
+	fields_code(&f, uart->port, c);
+	if (codec_loading(c) && codec_good(c))
+		fields_commit(uart, &f);
 	pthread_mutex_unlock(&uart->lock);
 }
 

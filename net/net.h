@@ -14,9 +14,10 @@
 
 #include "vmm/base/error.h"
 
-#define NET_MAC        6u
-#define NET_HEADER     12u
-#define NET_QUEUES_MAX 16u
+#define NET_MAC          6u
+#define NET_HEADER       12u
+#define NET_QUEUES_MAX   16u
+#define NET_FORWARDS_MAX 64u
 /* A frame without its header: what TSO makes of 64 KiB, with a VLAN's tag. */
 #define NET_FRAME_MAX (65535u + 14 + 4)
 #define NET_MTU_MIN   68u
@@ -48,13 +49,15 @@ struct net;
 struct net_ops {
 	void (*close)(struct net *net);
 	/*
-	 * One frame into `iov`, header included. Returns its bytes, -EAGAIN where none waits,
-	 * -EMSGSIZE where it had no room and is gone, or another -errno: the network is gone.
+	 * One frame into `iov`, header included. Returns its bytes; -EAGAIN where none waits; or
+	 * another -errno: the network is gone. One that has no room is gone: it is -EMSGSIZE, or
+	 * cut, and fills all of `iov`, of which the caller gives a byte more than it has room for.
 	 */
 	ssize_t (*receive)(struct net *net, unsigned queue, struct iovec *iov, unsigned count);
 	/*
-	 * One frame of `iov`, header included. 0; -EAGAIN where there is no room now; -EINVAL where
-	 * it is malformed, and is dropped; or another -errno.
+	 * One frame of `iov`, header included. 0; -EAGAIN where there is no room now: the same
+	 * frame is next, or set_queues; -EINVAL where it is malformed, and is dropped; or another
+	 * -errno.
 	 */
 	int (*send)(struct net *net, unsigned queue, const struct iovec *iov, unsigned count);
 	/* For poll(2): readable, or writable after -EAGAIN. */
@@ -77,6 +80,45 @@ struct tap_options {
 
 /* A TAP of the kernel's, made here unless it is persistent. */
 int tap_open(const struct tap_options *options, struct net **out, struct error *err);
+
+/*
+ * Frames over a stream socket, behind their lengths (QEMU's -netdev stream): one queue, and nothing
+ * left to the other side. `info` has type, name and MTU. Takes `fd` over if it is 0. -ENOMEM.
+ */
+int stream_create(int fd, const struct net_info *info, struct net **out);
+
+/* What comes to a port of the host's goes to one of the guest's. */
+struct net_forward {
+	char address[46];     /* of the host; as inet_pton(3) takes it */
+	uint16_t host, guest; /* 0 where all of the address is the guest's, in both directions */
+	bool udp;
+};
+
+/* "[ADDRESS:]HOST:GUEST[/udp]", from 127.0.0.1 unless an address is given; "ADDRESS:all". -EINVAL.
+ */
+int net_forward_parse(const char *text, struct net_forward *out, struct error *err);
+/* Likewise, with its address. */
+#define NET_FORWARD_TEXT 80u
+void net_forward_text(const struct net_forward *forward, char out[NET_FORWARD_TEXT]);
+/* Can the host's port be had? -EADDRINUSE, -EACCES, -EADDRNOTAVAIL: it is not the host's address.
+ */
+int net_forward_check(const struct net_forward *forward, struct error *err);
+/* Do both have the same port of the host's? */
+bool net_forward_is_same(const struct net_forward *a, const struct net_forward *b);
+
+void net_mac_text(const uint8_t mac[NET_MAC], char out[18]);
+
+struct user_options {
+	unsigned forward_count;
+	const struct net_forward *forward;
+};
+
+/*
+ * The host's own connections, by passt(1), which needs no privileges: one queue, and nothing left
+ * to the other side. The guest has the host's address, by DHCP or DHCPv6; passt ends with the
+ * backend.
+ */
+int user_open(const struct user_options *options, struct net **out, struct error *err);
 
 /* NULL is allowed. */
 static inline void net_close(struct net *net)

@@ -42,15 +42,6 @@ static void tap_close(struct net *net)
 	free(tap);
 }
 
-static size_t iov_bytes(const struct iovec *iov, unsigned count)
-{
-	size_t bytes = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		bytes += iov[i].iov_len;
-	return bytes;
-}
-
 static ssize_t tap_receive(struct net *net, unsigned queue, struct iovec *iov, unsigned count)
 {
 	ssize_t n;
@@ -58,10 +49,7 @@ static ssize_t tap_receive(struct net *net, unsigned queue, struct iovec *iov, u
 	do
 		n = readv(tap_of(net)->fd[queue], iov, (int)count);
 	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	/* What has no room is cut without a word: so the last byte of the room must stay free. */
-	return (size_t)n < iov_bytes(iov, count) ? n : -EMSGSIZE;
+	return n < 0 ? -errno : n;
 }
 
 static int tap_send(struct net *net, unsigned queue, const struct iovec *iov, unsigned count)

@@ -2,6 +2,7 @@
 /* MSI-X. A vector gets its line into the engine when it is first unmasked while MSI-X is on. */
 #include "devices/pci/msix.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,6 +79,7 @@ int msix_init(struct msix *msix, struct pci_function *function, unsigned count, 
 {
 	uint8_t *cap;
 
+	assert(count <= MSIX_VECTORS_MAX);
 	*msix = (struct msix){.function = function, .count = count};
 	msix->vector = calloc(count, sizeof(*msix->vector));
 	if (!msix->vector)
@@ -123,17 +125,60 @@ void msix_reset(struct msix *msix)
 	pthread_mutex_unlock(&msix->lock);
 }
 
-void msix_config_written(struct msix *msix, unsigned offset, unsigned size)
+/* The lock is held. */
+static void control_update(struct msix *msix)
 {
-	uint16_t control;
+	uint16_t control = le16_get(msix->function->config + msix->capability + CAP_CONTROL);
 
-	if (!range_overlaps(offset, size, msix->capability, CAPABILITY_LENGTH))
-		return;
-	control = le16_get(msix->function->config + msix->capability + CAP_CONTROL);
-	pthread_mutex_lock(&msix->lock);
 	msix->enabled = control & CONTROL_ENABLE;
 	msix->masked = control & CONTROL_MASK;
 	vectors_update(msix);
+}
+
+void msix_config_written(struct msix *msix, unsigned offset, unsigned size)
+{
+	if (!range_overlaps(offset, size, msix->capability, CAPABILITY_LENGTH))
+		return;
+	pthread_mutex_lock(&msix->lock);
+	control_update(msix);
+	pthread_mutex_unlock(&msix->lock);
+}
+
+struct vector_fields {
+	uint8_t entry[MSIX_ENTRY_SIZE];
+	bool pending;
+};
+
+static void vectors_code(struct msix *msix, struct vector_fields *f, struct codec *c)
+{
+	unsigned count = msix->count;
+
+	codec_begin(c, "msix", msix->function->slot, 1);
+	codec_count(c, &count, MSIX_VECTORS_MAX, "vectors");
+	codec_check(c, count == msix->count, "number of vectors");
+	for (unsigned i = 0; i < msix->count; i++) {
+		codec_bytes(c, f[i].entry, sizeof(f[i].entry));
+		codec_bool(c, &f[i].pending);
+	}
+	codec_end(c);
+}
+
+void msix_state(struct msix *msix, struct codec *c)
+{
+	struct vector_fields f[MSIX_VECTORS_MAX] = {0};
+
+	pthread_mutex_lock(&msix->lock);
+	for (unsigned i = 0; i < msix->count && !codec_loading(c); i++) {
+		memcpy(f[i].entry, msix->vector[i].entry, sizeof(f[i].entry));
+		f[i].pending = msix->vector[i].pending;
+	}
+	vectors_code(msix, f, c);
+	for (unsigned i = 0; i < msix->count && codec_loading(c) && codec_good(c); i++) {
+		memcpy(msix->vector[i].entry, f[i].entry, sizeof(f[i].entry));
+		msix->vector[i].pending = f[i].pending;
+	}
+	if (codec_loading(c) && codec_good(c))
+		control_update(msix);
 	pthread_mutex_unlock(&msix->lock);
 }
 

@@ -36,6 +36,12 @@ int msix_init(struct msix *msix, struct pci_function *function, unsigned count, 
 void msix_destroy(struct msix *msix);
 void msix_reset(struct msix *msix);
 
+/*
+ * Saved state, behind the function's: its control word, on or off, masked or not, is part of the
+ * configuration space. Loading makes lines for the vectors that are open.
+ */
+void msix_state(struct msix *msix, struct codec *codec);
+
 /* From pci_ops: the capability may have been written. */
 void msix_config_written(struct msix *msix, unsigned offset, unsigned size);
 

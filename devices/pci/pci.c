@@ -403,6 +403,53 @@ void pci_function_reset(struct pci_function *function)
 	pthread_mutex_unlock(&bus->lock);
 }
 
+/* Saved state. */
+
+static bool config_fits(const struct pci_function *f, const uint8_t *config)
+{
+	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
+		if ((config[i] ^ f->config[i]) & (uint8_t)~f->writable[i])
+			return false;
+	return true;
+}
+
+void pci_function_state(struct pci_function *f, struct codec *c)
+{
+	uint8_t config[PCI_CONFIG_SIZE] = {0};
+
+	pthread_mutex_lock(&f->bus->lock);
+	f->config[PCI_STATUS] &= (uint8_t)~PCI_STATUS_INTX;
+	if (!codec_loading(c))
+		memcpy(config, f->config, sizeof(config));
+	codec_begin(c, "pci-function", f->slot, 1);
+	codec_bytes(c, config, sizeof(config));
+	if (codec_good(c) && !config_fits(f, config))
+		codec_fail(c, -EINVAL, "give the guest the devices that it was saved with",
+			   "it is of another device than the one in this slot");
+	codec_end(c);
+	if (codec_loading(c) && codec_good(c)) {
+		memcpy(f->config, config, sizeof(config));
+		command_written(f);
+	}
+	pthread_mutex_unlock(&f->bus->lock);
+}
+
+void pci_bus_state(struct pci_bus *bus, struct codec *c)
+{
+	uint32_t address = 0;
+
+	pthread_mutex_lock(&bus->lock);
+	if (!codec_loading(c))
+		address = bus->address;
+	codec_begin(c, "pci", 0, 1);
+	codec_u32(c, &address);
+	codec_end(c);
+	if (codec_loading(c) && codec_good(c))
+		bus->address = address;
+	pthread_mutex_unlock(&bus->lock);
+	pci_function_state(&bus->bridge, c);
+}
+
 /* The bus and its bridge. */
 
 static const struct pci_ops bridge_ops = {0};

@@ -9,6 +9,7 @@
 
 #include <pthread.h>
 
+#include "snapshot/codec.h"
 #include "vmm/core/vm.h"
 
 #define PCI_SLOTS       32
@@ -113,6 +114,13 @@ void pci_remove(struct pci_function *function);
 
 /* The function as after power-on: command zero, BARs where they were first. */
 void pci_function_reset(struct pci_function *function);
+
+/*
+ * Saved state. A function's is its configuration space; loading maps its BARs as a guest's writes
+ * would, in a function that is as after power-on. What a guest cannot write must be the same.
+ */
+void pci_bus_state(struct pci_bus *bus, struct codec *codec);
+void pci_function_state(struct pci_function *function, struct codec *codec);
 
 /*
  * Drive INTA. The line is high while any function that shares it and has INTx enabled drives it.

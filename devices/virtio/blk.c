@@ -9,12 +9,12 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/virtio/worker.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 
@@ -59,9 +59,7 @@ struct blk_request {
 struct blk_queue {
 	struct virtio_blk *blk;
 	unsigned index;
-	pthread_t thread;
-	bool started;
-	_Atomic bool stop;
+	struct virtio_worker worker;
 	struct block_queue *block;
 	struct blk_request *free;
 	unsigned fresh; /* requests from here on were never used, nor their memory touched */
@@ -94,7 +92,7 @@ static void request_finish(struct blk_request *r, int result)
 	if (result && result != -EOPNOTSUPP)
 		log_limited(&q->blk->vdev.limit, LOG_WARN, "virtio-blk %s: a request failed: %s",
 			    q->blk->serial, error_name(result));
-	virtqueue_written(ring, r->chain.piece + r->chain.out_count, r->chain.in_count);
+	virtqueue_written(ring, &r->chain);
 	virtqueue_push(ring, r->chain.head, result ? 1 : r->written);
 	r->next_free = q->free;
 	q->free = r;
@@ -266,24 +264,27 @@ static void queue_serve(struct blk_queue *q)
 	int ret = 0;
 
 	while (ret == 0) {
-		bool idle, stop = atomic_load(&q->stop);
+		bool idle, called = virtio_worker_called(&q->worker);
 
-		if (!stop) {
+		if (!called) {
 			virtqueue_quiet(&vq->ring);
 			queue_take(q);
 		}
 		virtio_queue_publish(vdev, q->index);
-		if (stop && block_in_flight(q->block) == 0)
-			return;
+		if (called && block_in_flight(q->block) == 0) {
+			if (!virtio_worker_rest(&q->worker))
+				return;
+			continue;
+		}
 		/* Sleep only if no chain came since, and we will be rung for the next one. */
 		/* Without a free request only a completion helps. */
-		idle = stop || !request_peek(q) || !virtqueue_listen(&vq->ring);
+		idle = called || !request_peek(q) || !virtqueue_listen(&vq->ring);
 		ret = block_wait(q->block, vq->kick_fd, idle);
 	}
 	virtio_broken(vdev, "the host's io_uring failed");
 }
 
-static void *queue_main(void *arg)
+static void queue_main(void *arg)
 {
 	struct blk_queue *q = arg;
 	struct error err = {0};
@@ -300,34 +301,28 @@ static void *queue_main(void *arg)
 		log_limited(&q->blk->vdev.limit, LOG_ERROR, "virtio-blk %s: %s", q->blk->serial,
 			    line);
 		virtio_broken(&q->blk->vdev, "its queue could not be made");
-		return NULL;
+		return;
 	}
 	queue_serve(q);
 	/* After a failure the kernel may still have requests: they keep their ring to the end. */
 	if (block_in_flight(q->block) == 0)
 		block_queue_destroy(q->block);
 	q->block = NULL;
-	return NULL;
 }
 
-static void queue_stop(struct blk_queue *q)
+static void queues_call(struct virtio_blk *blk, enum virtio_worker_wish wish)
 {
-	uint64_t one = 1;
-
-	if (!q || !q->started)
-		return;
-	atomic_store(&q->stop, true);
-	if (write(q->blk->vdev.queue[q->index].kick_fd, &one, sizeof(one)) < 0)
-		log_error("virtio-blk: doorbell: %s", error_name(-errno));
-	pthread_join(q->thread, NULL);
-	q->started = false;
+	for (unsigned i = 0; i < blk->queues; i++) {
+		if (!blk->queue[i] || !blk->queue[i]->worker.started)
+			continue;
+		virtio_worker_call(&blk->queue[i]->worker, wish);
+		virtio_queue_ring(&blk->vdev, i);
+	}
 }
 
 static int queue_start(struct virtio_blk *blk, unsigned index)
 {
 	struct blk_queue *q = blk->queue[index];
-	sigset_t all, old;
-	int ret;
 
 	if (!q) {
 		q = calloc(1, sizeof(*q) + QUEUE_SIZE * sizeof(q->request[0]));
@@ -337,23 +332,50 @@ static int queue_start(struct virtio_blk *blk, unsigned index)
 		q->index = index;
 		blk->queue[index] = q;
 	}
-	atomic_store(&q->stop, false);
 	q->free = NULL;
 	q->fresh = 0;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = -pthread_create(&q->thread, NULL, queue_main, q);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	q->started = ret == 0;
-	return ret;
+	return virtio_worker_start(&q->worker, queue_main, q);
 }
 
 static void blk_stop(void *device)
 {
 	struct virtio_blk *blk = device;
 
+	queues_call(blk, WORKER_END);
 	for (unsigned i = 0; i < blk->queues; i++)
-		queue_stop(blk->queue[i]);
+		if (blk->queue[i])
+			virtio_worker_join(&blk->queue[i]->worker);
+}
+
+static void blk_resume(void *device)
+{
+	queues_call(device, WORKER_RUN);
+}
+
+/* What the host is working on is waited for: all queues at a time. */
+static void blk_pause(void *device)
+{
+	struct virtio_blk *blk = device;
+
+	queues_call(blk, WORKER_REST);
+	for (unsigned i = 0; i < blk->queues; i++)
+		if (blk->queue[i])
+			virtio_worker_await(&blk->queue[i]->worker);
+}
+
+/* All else is the guest's own or the image's. */
+static void blk_state(void *device, unsigned instance, struct codec *c)
+{
+	const struct virtio_blk *blk = device;
+	uint64_t sectors = le64_get(blk->config), saved = sectors;
+
+	codec_begin(c, "virtio-blk", instance, 1);
+	codec_u64(c, &saved);
+	if (codec_good(c) && saved != sectors)
+		codec_fail(c, -EINVAL, "give the guest the disks that it was saved with",
+			   "the disk had %llu sectors, this one has %llu",
+			   (unsigned long long)saved, (unsigned long long)sectors);
+	codec_end(c);
 }
 
 static int blk_start(void *device)
@@ -386,6 +408,9 @@ static const struct virtio_ops blk_ops = {
 	.config_read = blk_config_read,
 	.start = blk_start,
 	.stop = blk_stop,
+	.resume = blk_resume,
+	.pause = blk_pause,
+	.state = blk_state,
 };
 
 /* 5.2.4. */

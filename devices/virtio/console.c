@@ -63,7 +63,7 @@ struct virtio_console {
 	struct kick kick[QUEUES_MAX];
 	unsigned port_count;
 	pthread_mutex_t lock; /* guards all below and the queues; held while a backend is called */
-	bool running;
+	bool running, paused;
 	struct port port[VIRTIO_CONSOLE_PORTS_MAX];
 	struct virtqueue_chain chain;
 };
@@ -85,7 +85,7 @@ static bool multiport(const struct virtio_console *c)
 
 static bool queue_live(const struct virtio_console *c, unsigned queue)
 {
-	return c->running && c->vdev.queue[queue].enabled;
+	return c->running && !c->paused && c->vdev.queue[queue].enabled;
 }
 
 /*
@@ -400,8 +400,7 @@ size_t virtio_console_receive(struct virtio_console *c, unsigned index, const ui
 		unsigned in_count = c->chain.in_count;
 		size_t n = iov_give(&in, &in_count, bytes + taken, count - taken);
 
-		virtqueue_written(&c->vdev.queue[queue].ring, c->chain.piece + c->chain.out_count,
-				  c->chain.in_count);
+		virtqueue_written(&c->vdev.queue[queue].ring, &c->chain);
 		virtqueue_push(&c->vdev.queue[queue].ring, c->chain.head, (uint32_t)n);
 		taken += n;
 	}
@@ -429,9 +428,26 @@ static int console_start(void *device)
 	struct virtio_console *c = device;
 
 	pthread_mutex_lock(&c->lock);
-	c->running = true;
+	c->running = c->paused = true;
 	pthread_mutex_unlock(&c->lock);
 	return 0;
+}
+
+static void console_set_paused(struct virtio_console *c, bool paused)
+{
+	pthread_mutex_lock(&c->lock);
+	c->paused = paused;
+	pthread_mutex_unlock(&c->lock);
+}
+
+static void console_resume(void *device)
+{
+	console_set_paused(device, false);
+}
+
+static void console_pause(void *device)
+{
+	console_set_paused(device, true);
 }
 
 static void console_stop(void *device)
@@ -439,6 +455,7 @@ static void console_stop(void *device)
 	struct virtio_console *c = device;
 
 	pthread_mutex_lock(&c->lock);
+	c->paused = false;
 	for (unsigned i = 0; i < c->port_count; i++)
 		if (queue_live(c, queue_out(i)))
 			output_hold(c, i);
@@ -460,6 +477,63 @@ static void console_config_read(void *device, unsigned offset, uint8_t *to, unsi
 	memcpy(to, config + offset, size);
 }
 
+/* Saved state. Input that waits at the backends is the host's and no part of it. */
+
+static void port_code(struct port *p, struct codec *c)
+{
+	codec_bytes(c, p->name, sizeof(p->name));
+	codec_bool(c, &p->console);
+	codec_count(c, &p->owed, 2 * OWE_OPEN - 1, "owed messages");
+	codec_bool(c, &p->host_open);
+	codec_bool(c, &p->guest_open);
+	codec_blob(c, &p->held, &p->held_count, HELD_MAX, "output");
+}
+
+static void port_check(const struct port *own, const struct port *p, struct codec *c)
+{
+	if (codec_good(c) &&
+	    (memcmp(p->name, own->name, sizeof(p->name)) != 0 || p->console != own->console))
+		codec_fail(c, -EINVAL, "give the guest the ports that it was saved with",
+			   "it has not got port '%s' in its place", own->name);
+}
+
+/* What the driver was told of the host's end holds until it is told otherwise. */
+static void port_commit(struct port *own, struct port *p)
+{
+	own->owed = p->owed | (p->host_open != own->host_open ? OWE_OPEN : 0u);
+	own->guest_open = p->guest_open;
+	free(own->held);
+	own->held = p->held;
+	own->held_count = p->held_count;
+	p->held = NULL;
+	held_serve(own, false);
+}
+
+static void console_state(void *device, unsigned instance, struct codec *c)
+{
+	struct virtio_console *console = device;
+	struct port copy[VIRTIO_CONSOLE_PORTS_MAX] = {0};
+	unsigned count = console->port_count;
+
+	pthread_mutex_lock(&console->lock);
+	if (!codec_loading(c))
+		memcpy(copy, console->port, sizeof(copy));
+	codec_begin(c, "virtio-console", instance, 1);
+	codec_count(c, &count, VIRTIO_CONSOLE_PORTS_MAX, "ports");
+	codec_check(c, count == console->port_count, "number of ports");
+	for (unsigned i = 0; i < console->port_count; i++) {
+		port_code(&copy[i], c);
+		port_check(&console->port[i], &copy[i], c);
+	}
+	codec_end(c);
+	for (unsigned i = 0; i < console->port_count && codec_loading(c); i++) {
+		if (codec_good(c))
+			port_commit(&console->port[i], &copy[i]);
+		free(copy[i].held);
+	}
+	pthread_mutex_unlock(&console->lock);
+}
+
 static const struct virtio_ops console_ops = {
 	.name = "console",
 	.id = 3,
@@ -468,6 +542,9 @@ static const struct virtio_ops console_ops = {
 	.config_read = console_config_read,
 	.start = console_start,
 	.stop = console_stop,
+	.resume = console_resume,
+	.pause = console_pause,
+	.state = console_state,
 };
 
 static int kicks_add(struct virtio_console *c, struct loop *loop)

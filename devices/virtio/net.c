@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include "devices/virtio/net_impl.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
+#include "vmm/base/clock.h"
 
 /* A turn: a guest, or a network, that is always busy must not keep a queue from the other one. */
 #define TURN_FRAMES 64u
@@ -29,6 +29,14 @@ enum { HEADER_FLAGS = 0, HEADER_GSO = 1, HEADER_LENGTH = 2, HEADER_GSO_SIZE = 4 
 enum { HEADER_CSUM_START = 6, HEADER_CSUM_OFFSET = 8, HEADER_BUFFERS = 10 };
 #define NEEDS_CSUM 1u
 enum { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
+
+/* What is cut into several counts as so many: by its header. */
+static uint64_t frames_of(const uint8_t header[NET_HEADER], size_t length)
+{
+	uint16_t size = le16_get(header + HEADER_GSO_SIZE);
+
+	return header[HEADER_GSO] == GSO_NONE || size == 0 ? 1 : (length + size - 1) / size;
+}
 
 /* Receiving. */
 
@@ -78,28 +86,6 @@ static bool has_room(const struct net_pair *p)
 	return p->staged.bytes >= room_wanted(p->net);
 }
 
-/* Take buffers until there are enough. -EPROTO: the queue is broken. */
-static int stage(struct net_pair *p)
-{
-	struct virtqueue *ring = &p->net->vdev.queue[queue_receive(p->index)].ring;
-	struct net_staged *s = &p->staged;
-	struct virtqueue_chain chain;
-
-	/* A chain may have so many pieces that it fits only where there are few others. */
-	while (!has_room(p) && s->count < STAGED_CHAINS &&
-	       s->piece_count + VIRTQUEUE_IOV_MAX < STAGED_PIECES) {
-		int ret = virtqueue_pop(ring, &chain);
-
-		if (ret <= 0)
-			return ret;
-		if (chain.in_bytes == 0)
-			virtqueue_push(ring, chain.head, 0);
-		else if (!staged_add(s, &chain))
-			assert(false);
-	}
-	return 0;
-}
-
 /* Give back the first one. */
 static void staged_push(struct net_pair *p, size_t written)
 {
@@ -107,7 +93,7 @@ static void staged_push(struct net_pair *p, size_t written)
 	struct net_staged *s = &p->staged;
 	unsigned pieces = s->chain[s->first].pieces;
 
-	virtqueue_written(ring, s->piece + s->piece_first, pieces);
+	virtqueue_pieces_written(ring, s->piece + s->piece_first, pieces);
 	virtqueue_push(ring, s->chain[s->first].head, (uint32_t)written);
 	s->bytes -= s->chain[s->first].bytes;
 	s->piece_first += pieces;
@@ -116,25 +102,54 @@ static void staged_push(struct net_pair *p, size_t written)
 	s->count--;
 }
 
-/* Bytes of a frame that lies in buffers. */
-static void frame_read(const struct iovec *iov, size_t offset, uint8_t *to, size_t size)
+/*
+ * Buffers without room have no frame to wait for. They go back in their turn, so that what is
+ * staged is always what was taken last.
+ */
+static void empty_push(struct net_pair *p)
+{
+	while (p->staged.count && p->staged.chain[p->staged.first].bytes == 0)
+		staged_push(p, 0);
+}
+
+/* Take buffers until there are enough. -EPROTO: the queue is broken. */
+static int stage(struct net_pair *p)
+{
+	struct virtqueue *ring = &p->net->vdev.queue[queue_receive(p->index)].ring;
+	struct net_staged *s = &p->staged;
+	struct virtqueue_chain chain;
+
+	empty_push(p);
+	/* A chain may have so many pieces that it fits only where there are few others. */
+	while (!has_room(p) && s->count < STAGED_CHAINS &&
+	       s->piece_count + VIRTQUEUE_IOV_MAX < STAGED_PIECES) {
+		int ret = virtqueue_pop(ring, &chain);
+
+		if (ret <= 0)
+			return ret;
+		if (!staged_add(s, &chain))
+			assert(false);
+		empty_push(p);
+	}
+	return 0;
+}
+/* A byte of a frame that lies in buffers. */
+static uint8_t *frame_byte(const struct iovec *iov, size_t offset)
 {
 	for (; offset >= iov->iov_len; iov++)
 		offset -= iov->iov_len;
-	for (size_t i = 0; i < size; i++, offset++) {
-		for (; offset >= iov->iov_len; iov++)
-			offset -= iov->iov_len;
-		to[i] = ((const uint8_t *)iov->iov_base)[offset];
-	}
+	return (uint8_t *)iov->iov_base + offset;
 }
 
-static void frame_write(struct iovec *iov, size_t offset, const uint8_t *from, size_t size)
+static void receive_spend(struct net_pair *p, size_t bytes)
 {
-	for (size_t i = 0; i < size; i++, offset++) {
-		for (; offset >= iov->iov_len; iov++)
-			offset -= iov->iov_len;
-		((uint8_t *)iov->iov_base)[offset] = from[i];
-	}
+	const struct net_staged *s = &p->staged;
+	uint8_t header[NET_HEADER];
+
+	for (unsigned i = 0; i < NET_HEADER; i++)
+		header[i] = *frame_byte(s->iov + s->piece_first, i);
+	throttle_spend(&p->net->receiving, bytes - NET_HEADER,
+		       frames_of(header, bytes - NET_HEADER));
 }
 
 /* How many buffers it takes, in the header; then they are the guest's. */
@@ -142,12 +157,13 @@ static void frame_give(struct net_pair *p, size_t bytes)
 {
 	struct net_staged *s = &p->staged;
 	unsigned chains = 0;
-	uint8_t count[2];
 
+	if (throttle_holds(&p->net->receiving))
+		receive_spend(p, bytes);
 	for (size_t have = 0; have < bytes; chains++)
 		have += s->chain[s->first + chains].bytes;
-	le16_put(count, (uint16_t)chains);
-	frame_write(s->iov + s->piece_first, HEADER_BUFFERS, count, sizeof(count));
+	*frame_byte(s->iov + s->piece_first, HEADER_BUFFERS) = (uint8_t)chains;
+	*frame_byte(s->iov + s->piece_first, HEADER_BUFFERS + 1) = (uint8_t)(chains >> 8);
 	net_count(&p->net->counts.received, 1);
 	net_count(&p->net->counts.received_bytes, bytes - NET_HEADER);
 	while (chains--) {
@@ -192,13 +208,23 @@ static int receive_frame(struct net_pair *p)
 	}
 	if ((size_t)bytes < NET_HEADER + ETHERNET_SIZE)
 		return 1;
-	frame_read(s->iov + s->piece_first, NET_HEADER, destination, NET_MAC);
+	for (unsigned i = 0; i < NET_MAC; i++)
+		destination[i] = *frame_byte(s->iov + s->piece_first, NET_HEADER + i);
 	filter_refresh(p);
 	if (net_filter_wants(&p->filter, destination))
 		frame_give(p, (size_t)bytes);
 	else
 		net_count(&n->counts.filtered, 1);
 	return 1;
+}
+
+/* *rest is how long to wait, else. Most NICs have no rates, and need no clock. */
+static bool may_pass(struct throttle *throttle, uint64_t *rest)
+{
+	if (!throttle_holds(throttle))
+		return true;
+	*rest = throttle_wait(throttle, clock_monotonic_ns());
+	return *rest == 0;
 }
 
 static bool is_active(const struct net_pair *p)
@@ -212,8 +238,9 @@ static int receive_serve(struct net_pair *p)
 	unsigned frames = 0;
 	int ret = stage(p);
 
+	p->receive_rest = 0;
 	while (ret == 0 && frames < TURN_FRAMES && p->staged.count && is_active(p) &&
-	       receive_frame(p)) {
+	       may_pass(&p->net->receiving, &p->receive_rest) && receive_frame(p)) {
 		frames++;
 		ret = stage(p);
 	}
@@ -289,12 +316,15 @@ static bool frame_send(struct net_pair *p)
 	struct virtio_net *n = p->net;
 	int ret = n->net->ops->send(n->net, p->index, p->out, p->out_count);
 
-	p->blocked = ret == -EAGAIN;
+	/* For a pair that frames do not come to nobody waits: it is refused. */
+	p->blocked = ret == -EAGAIN && is_active(p);
 	if (p->blocked)
 		return false;
 	if (ret == 0) {
 		net_count(&n->counts.sent, 1);
 		net_count(&n->counts.sent_bytes, p->chain.out_bytes - NET_HEADER);
+		throttle_spend(&n->sending, p->chain.out_bytes - NET_HEADER,
+			       frames_of(p->head, p->chain.out_bytes - NET_HEADER));
 	} else {
 		net_count(ret == -EINVAL ? &n->counts.malformed : &n->counts.refused, 1);
 	}
@@ -309,9 +339,10 @@ static int send_serve(struct net_pair *p)
 	unsigned frames = 0;
 	int ret = 1;
 
+	p->send_rest = 0;
 	if (p->blocked && frame_send(p))
 		frames++;
-	while (frames < TURN_FRAMES && !p->blocked) {
+	while (frames < TURN_FRAMES && !p->blocked && may_pass(&p->net->sending, &p->send_rest)) {
 		ret = virtqueue_pop(ring, &p->chain);
 		if (ret <= 0)
 			break;
@@ -322,7 +353,7 @@ static int send_serve(struct net_pair *p)
 			frame_done(p);
 	}
 	virtio_queue_publish(&p->net->vdev, queue_send(p->index));
-	return ret < 0 ? ret : frames > 0 && !p->blocked;
+	return ret < 0 ? ret : frames > 0 && !p->blocked && !p->send_rest;
 }
 
 /* Threads. */
@@ -345,8 +376,21 @@ static bool is_pending(struct net_pair *p)
 	struct virtio_device *vdev = &p->net->vdev;
 
 	return (!has_room(p) && virtqueue_listen(&vdev->queue[queue_receive(p->index)].ring)) ||
-	       (!p->blocked && virtqueue_listen(&vdev->queue[queue_send(p->index)].ring)) ||
+	       (!p->blocked && !p->send_rest &&
+		virtqueue_listen(&vdev->queue[queue_send(p->index)].ring)) ||
 	       (has_control(p) && virtqueue_listen(&vdev->queue[queue_control(p->net)].ring));
+}
+
+/* The sooner of both; NULL: nothing rests. */
+static const struct timespec *rest_of(const struct net_pair *p, struct timespec *out)
+{
+	uint64_t rest = p->receive_rest;
+
+	if (rest == 0 || (p->send_rest && p->send_rest < rest))
+		rest = p->send_rest;
+	*out = (struct timespec){.tv_sec = (time_t)(rest / CLOCK_NS_PER_S),
+				 .tv_nsec = (long)(rest % CLOCK_NS_PER_S)};
+	return rest ? out : NULL;
 }
 
 static void wait_for_work(struct net_pair *p)
@@ -354,59 +398,83 @@ static void wait_for_work(struct net_pair *p)
 	struct virtio_device *vdev = &p->net->vdev;
 	struct net *net = p->net->net;
 	unsigned queue[3] = {queue_send(p->index), queue_receive(p->index), queue_control(p->net)};
+	struct timespec rest;
 	struct pollfd fd[4];
 	short events = 0;
 
 	if (is_pending(p))
 		return;
 	if (is_active(p))
-		events = (short)((p->staged.count ? POLLIN : 0) | (p->blocked ? POLLOUT : 0));
+		events = (short)((p->staged.count && !p->receive_rest ? POLLIN : 0) |
+				 (p->blocked ? POLLOUT : 0));
 	for (unsigned i = 0; i < 3; i++)
 		fd[i] = (struct pollfd){.fd = vdev->queue[queue[i]].kick_fd, .events = POLLIN};
 	if (!has_control(p))
 		fd[2].fd = -1;
 	fd[3] = (struct pollfd){.fd = events ? net->ops->fd(net, p->index) : -1, .events = events};
-	if (poll(fd, 4, -1) < 0)
+	if (ppoll(fd, 4, rest_of(p, &rest), NULL) < 0)
 		return;
 	for (unsigned i = 0; i < 3; i++)
 		drain(p, &fd[i], queue[i]);
 }
 
-static void *pair_main(void *arg)
+/* Leave the queues as if nothing had been taken that was not given back. */
+static void pair_unwind(struct net_pair *p)
+{
+	struct virtio_device *vdev = &p->net->vdev;
+
+	virtqueue_return(&vdev->queue[queue_receive(p->index)].ring, (uint16_t)p->staged.count);
+	p->staged.first = p->staged.count = p->staged.piece_first = p->staged.piece_count = 0;
+	p->staged.bytes = 0;
+	virtqueue_return(&vdev->queue[queue_send(p->index)].ring, p->blocked);
+	p->blocked = false;
+}
+
+/* One turn. -EPROTO: a queue is broken. */
+static int pair_turn(struct net_pair *p)
+{
+	struct virtio_net *n = p->net;
+	int sent, received, ret = has_control(p) ? net_control_serve(n) : 0;
+
+	sent = send_serve(p);
+	received = receive_serve(p);
+	if (ret < 0 || sent < 0 || received < 0)
+		return -EPROTO;
+	if (p->lost && !p->told) {
+		log_limited(&n->limit, LOG_WARN, "virtio-net: network '%s' is gone",
+			    n->net->info.name);
+		virtio_net_set_link(n, false);
+	}
+	p->told = p->lost;
+	if (!sent && !received)
+		wait_for_work(p);
+	return 0;
+}
+
+static void pair_main(void *arg)
 {
 	struct net_pair *p = arg;
-	struct virtio_net *n = p->net;
 	char name[16];
 	int ret = 0;
 
 	snprintf(name, sizeof(name), "net%u", p->index);
 	pthread_setname_np(pthread_self(), name);
-	while (!atomic_load(&p->stop)) {
-		int sent, received;
-
-		if (has_control(p))
-			ret = net_control_serve(n);
-		sent = send_serve(p);
-		received = receive_serve(p);
-		if (ret < 0 || sent < 0 || received < 0) {
-			virtio_broken(&n->vdev, "a malformed chain");
-			return NULL;
+	while (ret == 0) {
+		if (!virtio_worker_called(&p->worker)) {
+			ret = pair_turn(p);
+			continue;
 		}
-		if (p->lost && !p->told)
-			log_limited(&n->limit, LOG_WARN, "virtio-net: network '%s' is gone",
-				    n->net->info.name);
-		p->told = p->lost;
-		if (!sent && !received)
-			wait_for_work(p);
+		pair_unwind(p);
+		if (!virtio_worker_rest(&p->worker))
+			return;
 	}
-	return NULL;
+	virtio_broken(&p->net->vdev, "a malformed chain");
+	pair_unwind(p);
 }
 
 static int pair_start(struct virtio_net *n, unsigned index)
 {
 	struct net_pair *p = n->pair[index];
-	sigset_t all, old;
-	int ret;
 
 	if (!p) {
 		p = n->pair[index] = calloc(1, sizeof(*p));
@@ -415,34 +483,48 @@ static int pair_start(struct virtio_net *n, unsigned index)
 	}
 	*p = (struct net_pair){.net = n, .index = index};
 	p->filter_version = atomic_load(&n->filter_version) - 1;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = -pthread_create(&p->thread, NULL, pair_main, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	p->started = ret == 0;
-	return ret;
+	return virtio_worker_start(&p->worker, pair_main, p);
+}
+
+static void pairs_call(struct virtio_net *n, enum virtio_worker_wish wish)
+{
+	for (unsigned i = 0; i < n->net->info.queues; i++) {
+		if (!n->pair[i] || !n->pair[i]->worker.started)
+			continue;
+		virtio_worker_call(&n->pair[i]->worker, wish);
+		virtio_queue_ring(&n->vdev, queue_send(i));
+	}
 }
 
 static void net_stop(void *device)
 {
 	struct virtio_net *n = device;
 
-	for (unsigned i = 0; i < n->net->info.queues; i++) {
-		struct net_pair *p = n->pair[i];
+	pairs_call(n, WORKER_END);
+	for (unsigned i = 0; i < n->net->info.queues; i++)
+		if (n->pair[i])
+			virtio_worker_join(&n->pair[i]->worker);
+}
 
-		if (!p || !p->started)
-			continue;
-		atomic_store(&p->stop, true);
-		virtio_queue_ring(&n->vdev, queue_send(i));
-		pthread_join(p->thread, NULL);
-		p->started = false;
-	}
+static void net_resume(void *device)
+{
+	pairs_call(device, WORKER_RUN);
+}
+
+static void net_pause(void *device)
+{
+	struct virtio_net *n = device;
+
+	pairs_call(n, WORKER_REST);
+	for (unsigned i = 0; i < n->net->info.queues; i++)
+		if (n->pair[i])
+			virtio_worker_await(&n->pair[i]->worker);
 }
 
 void net_wake_all(struct virtio_net *n)
 {
 	for (unsigned i = 0; i < n->net->info.queues; i++)
-		if (n->pair[i] && n->pair[i]->started)
+		if (n->pair[i] && n->pair[i]->worker.started)
 			virtio_queue_ring(&n->vdev, queue_send(i));
 }
 
@@ -455,6 +537,7 @@ static int net_start(void *device)
 
 	net_filter_reset(n);
 	atomic_store(&n->active, 1);
+	n->guest_offloads = n->vdev.accepted;
 	ret = n->net->ops->set_queues(n->net, 1);
 	if (ret == 0)
 		ret = n->net->ops->set_offloads(n->net, net_guest_offloads(n->vdev.accepted));
@@ -488,6 +571,9 @@ static const struct virtio_ops net_device_ops = {
 	.config_read = net_config_read,
 	.start = net_start,
 	.stop = net_stop,
+	.resume = net_resume,
+	.pause = net_pause,
+	.state = net_state,
 };
 
 static uint64_t features_of(const struct net_info *info)
@@ -510,6 +596,14 @@ static uint64_t features_of(const struct net_info *info)
 	return features;
 }
 
+static void net_free(struct virtio_net *n)
+{
+	throttle_fini(&n->receiving);
+	throttle_fini(&n->sending);
+	pthread_mutex_destroy(&n->lock);
+	free(n);
+}
+
 int virtio_net_create(struct guest_memory *memory, const struct virtio_net_config *config,
 		      struct virtio_net **out)
 {
@@ -523,13 +617,14 @@ int virtio_net_create(struct guest_memory *memory, const struct virtio_net_confi
 	pthread_mutex_init(&n->lock, NULL);
 	n->net = config->net;
 	n->any_source = config->any_source;
+	throttle_init(&n->receiving, &config->rates);
+	throttle_init(&n->sending, &config->rates);
 	memcpy(n->mac, config->mac, NET_MAC);
 	atomic_store(&n->link, STATUS_LINK_UP);
 	ret = virtio_init(&n->vdev, &net_device_ops, n, memory, features_of(info),
 			  2 * info->queues + 1, QUEUE_SIZE);
 	if (ret) {
-		pthread_mutex_destroy(&n->lock);
-		free(n);
+		net_free(n);
 		return ret;
 	}
 	*out = n;
@@ -543,8 +638,7 @@ void virtio_net_destroy(struct virtio_net *n)
 	virtio_fini(&n->vdev);
 	for (unsigned i = 0; i < NET_QUEUES_MAX; i++)
 		free(n->pair[i]);
-	pthread_mutex_destroy(&n->lock);
-	free(n);
+	net_free(n);
 }
 
 struct virtio_device *virtio_net_device(struct virtio_net *n)

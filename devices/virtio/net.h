@@ -8,6 +8,7 @@
 
 #include "devices/virtio/virtio.h"
 #include "net/net.h"
+#include "vmm/base/throttle.h"
 
 struct virtio_net;
 
@@ -15,6 +16,8 @@ struct virtio_net_config {
 	struct net *net; /* outlives the device; as many pairs as it has queues */
 	uint8_t mac[NET_MAC];
 	bool any_source; /* the guest may send from other addresses, and change its own */
+	struct throttle_rates rates; /* each way, of all its queues; what it sends waits, what comes
+				      * is up to the network */
 };
 
 /* Frames and bytes, without their headers. */

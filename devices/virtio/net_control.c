@@ -165,7 +165,10 @@ static bool set_offloads(struct virtio_net *n, uint8_t command, struct message *
 
 	if (command != 0 || !wanted || features & ~n->vdev.accepted)
 		return false;
-	return n->net->ops->set_offloads(n->net, net_guest_offloads(features)) == 0;
+	if (n->net->ops->set_offloads(n->net, net_guest_offloads(features)))
+		return false;
+	n->guest_offloads = features;
+	return true;
 }
 
 static bool set_announced(struct virtio_net *n, uint8_t command)
@@ -238,7 +241,7 @@ int net_control_serve(struct virtio_net *n)
 		count = chain->in_count;
 		ack = answer(n, chain);
 		iov_give(&in, &count, &ack, 1);
-		virtqueue_written(ring, chain->piece + chain->out_count, chain->in_count);
+		virtqueue_written(ring, chain);
 		virtqueue_push(ring, chain->head, chain->in_count ? 1 : 0);
 	}
 	virtio_queue_publish(&n->vdev, queue_control(n));

@@ -3,9 +3,8 @@
 #ifndef DEVICES_VIRTIO_NET_IMPL_H
 #define DEVICES_VIRTIO_NET_IMPL_H
 
-#include <pthread.h>
-
 #include "devices/virtio/net.h"
+#include "devices/virtio/worker.h"
 
 /* 5.1.3: features. */
 #define F_CSUM           (1ull << 0)
@@ -67,11 +66,10 @@ struct net_staged {
 struct net_pair {
 	struct virtio_net *net;
 	unsigned index;
-	pthread_t thread;
-	bool started;
-	_Atomic bool stop;
-	bool blocked;    /* a frame waits in `out` for room on the network */
-	bool lost, told; /* the network is gone, and somebody was told */
+	struct virtio_worker worker;
+	bool blocked;                     /* a frame waits in `out` for room on the network */
+	bool lost, told;                  /* the network is gone, and somebody was told */
+	uint64_t receive_rest, send_rest; /* ns: as long nothing may pass */
 	unsigned filter_version;
 	struct net_filter filter; /* this thread's copy */
 	struct net_staged staged;
@@ -92,11 +90,13 @@ struct virtio_net {
 	struct net_filter filter;
 	_Atomic unsigned filter_version;
 	struct ratelimit limit;
+	struct throttle receiving, sending;
 	struct {
 		_Atomic uint64_t received, received_bytes, sent, sent_bytes, filtered, oversize,
 			malformed, spoofed, refused;
 	} counts;
 	_Atomic unsigned active; /* pairs that frames come to */
+	uint64_t guest_offloads; /* features that the network may use now; the first pair's */
 	struct net_pair *pair[NET_QUEUES_MAX];
 	struct virtqueue_chain control; /* of the first pair's thread */
 };
@@ -121,6 +121,9 @@ static inline void net_count(_Atomic uint64_t *count, uint64_t more)
 {
 	atomic_fetch_add_explicit(count, more, memory_order_relaxed);
 }
+
+/* net_state.c: see struct virtio_ops. */
+void net_state(void *device, unsigned instance, struct codec *codec);
 
 /* net_control.c. Filters as they are after a reset. */
 void net_filter_reset(struct virtio_net *n);

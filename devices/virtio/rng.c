@@ -55,8 +55,7 @@ static void serve(struct virtio_rng *rng)
 		if (ret > 0) {
 			uint32_t written = chain_fill(&rng->chain);
 
-			virtqueue_written(ring, rng->chain.piece + rng->chain.out_count,
-					  rng->chain.in_count);
+			virtqueue_written(ring, &rng->chain);
 			virtqueue_push(ring, rng->chain.head, written);
 		}
 	}
@@ -81,12 +80,17 @@ static void kicked(void *arg, uint32_t events)
 
 static int rng_start(void *device)
 {
+	(void)device; /* it serves from resume on */
+	return 0;
+}
+
+static void rng_resume(void *device)
+{
 	struct virtio_rng *rng = device;
 
 	pthread_mutex_lock(&rng->lock);
 	rng->running = true;
 	pthread_mutex_unlock(&rng->lock);
-	return 0;
 }
 
 static void rng_stop(void *device)
@@ -98,12 +102,22 @@ static void rng_stop(void *device)
 	pthread_mutex_unlock(&rng->lock);
 }
 
+static void rng_state(void *device, unsigned instance, struct codec *c)
+{
+	(void)device;
+	codec_begin(c, "virtio-rng", instance, 1);
+	codec_end(c);
+}
+
 static const struct virtio_ops rng_ops = {
 	.name = "rng",
 	.id = 4,
 	.class = 0xff0000,
 	.start = rng_start,
 	.stop = rng_stop,
+	.resume = rng_resume,
+	.pause = rng_stop,
+	.state = rng_state,
 };
 
 int virtio_rng_create(struct guest_memory *memory, struct loop *loop, struct virtio_rng **out)

@@ -45,11 +45,16 @@ int virtio_init(struct virtio_device *vdev, const struct virtio_ops *ops, void *
 	return 0;
 }
 
-void virtio_fini(struct virtio_device *vdev)
+static void device_stop(struct virtio_device *vdev)
 {
 	if (vdev->running)
 		vdev->ops->stop(vdev->device);
-	vdev->running = false;
+	vdev->running = vdev->paused = vdev->restored = false;
+}
+
+void virtio_fini(struct virtio_device *vdev)
+{
+	device_stop(vdev);
 	for (unsigned i = 0; i < vdev->queue_count; i++)
 		close(vdev->queue[i].kick_fd);
 	vdev->queue_count = 0;
@@ -57,9 +62,7 @@ void virtio_fini(struct virtio_device *vdev)
 
 static void device_reset(struct virtio_device *vdev)
 {
-	if (vdev->running)
-		vdev->ops->stop(vdev->device);
-	vdev->running = false;
+	device_stop(vdev);
 	vdev->accepted = 0;
 	queues_reset(vdev);
 	atomic_store(&vdev->status, 0);
@@ -93,6 +96,7 @@ static void device_start(struct virtio_device *vdev)
 		return;
 	}
 	vdev->running = true;
+	vdev->ops->resume(vdev->device);
 }
 
 /* 3.1.1, 2.2: features must be a subset of the offer, and a modern driver is asked for. */
@@ -158,4 +162,36 @@ void virtio_queue_drain_kick(struct virtio_device *vdev, unsigned queue)
 
 	if (read(vdev->queue[queue].kick_fd, &count, sizeof(count)) < 0)
 		assert(errno == EINTR);
+}
+
+void virtio_pause(struct virtio_device *vdev)
+{
+	if (!vdev->running || vdev->paused)
+		return;
+	vdev->ops->pause(vdev->device);
+	vdev->paused = true;
+}
+
+/* Spurious ones do no harm: a driver looks at its rings, and finds nothing or what it had missed.
+ */
+static void interrupt_all(struct virtio_device *vdev)
+{
+	for (unsigned i = 0; i < vdev->queue_count; i++)
+		if (vdev->queue[i].enabled)
+			vdev->transport_ops->queue_interrupt(vdev->transport, i);
+	vdev->transport_ops->config_interrupt(vdev->transport);
+}
+
+void virtio_resume(struct virtio_device *vdev)
+{
+	if (!vdev->running || !vdev->paused)
+		return;
+	vdev->paused = false;
+	vdev->ops->resume(vdev->device);
+	for (unsigned i = 0; i < vdev->queue_count; i++)
+		if (vdev->queue[i].enabled)
+			virtio_queue_ring(vdev, i);
+	if (vdev->restored)
+		interrupt_all(vdev);
+	vdev->restored = false;
 }

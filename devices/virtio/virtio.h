@@ -6,9 +6,11 @@
 #ifndef DEVICES_VIRTIO_VIRTIO_H
 #define DEVICES_VIRTIO_VIRTIO_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "devices/virtio/virtqueue.h"
+#include "snapshot/codec.h"
 #include "vmm/base/log.h"
 
 #define VIRTIO_QUEUES_MAX 64
@@ -28,7 +30,10 @@
 
 struct virtio_device;
 
-/* All are called on a vCPU's thread with the transport's lock held. */
+/*
+ * All are called with the transport's lock held, on a vCPU's thread or, while the vCPUs are paused,
+ * on the main loop's.
+ */
 struct virtio_ops {
 	const char *name;
 	uint16_t id;    /* virtio 1.2, chapter 5 */
@@ -38,13 +43,30 @@ struct virtio_ops {
 	void (*config_read)(void *device, unsigned offset, uint8_t *to, unsigned size);
 	/* Optional: without it the configuration is read-only. */
 	void (*config_write)(void *device, unsigned offset, const uint8_t *from, unsigned size);
-	/* Required: DRIVER_OK. Serve the queues that are enabled. -errno breaks the device. */
+	/*
+	 * Required: DRIVER_OK. Make what serves the queues that are enabled; it is paused, though
+	 * threads may still be on their way to their rest: they touch nothing. -errno breaks the
+	 * device.
+	 */
 	int (*start)(void *device);
 	/*
-	 * Required: reset. Called only after a start that succeeded. When it returns, the device
-	 * touches neither queues nor guest memory.
+	 * Required: reset. Called only after a start that succeeded, paused or not. When it
+	 * returns, the device touches neither queues nor guest memory.
 	 */
 	void (*stop)(void *device);
+	/*
+	 * Required: between start and stop, in turns, resume first. When pause returns, the device
+	 * touches neither queues nor guest memory; each chain that it took is published or back in
+	 * its queue. Threads and what else is costly to make stay. resume looks at no doorbell: the
+	 * caller rings all.
+	 */
+	void (*resume)(void *device);
+	void (*pause)(void *device);
+	/*
+	 * Required: saved state of this type, as a section of its own with this instance number.
+	 * While loading, a device that was saved running is started and paused.
+	 */
+	void (*state)(void *device, unsigned instance, struct codec *codec);
 };
 
 struct virtio_queue {
@@ -73,6 +95,8 @@ struct virtio_device {
 	_Atomic uint8_t status;
 	_Atomic uint8_t generation; /* of the device-specific configuration */
 	bool running;               /* between start and stop */
+	bool paused;                /* while running */
+	bool restored;              /* from a saved state, and not resumed since */
 	unsigned queue_count;
 	struct virtio_queue queue[VIRTIO_QUEUES_MAX];
 	struct ratelimit limit;
@@ -86,6 +110,21 @@ void virtio_fini(struct virtio_device *vdev);
 
 /* The driver writes the status register (2.1); 0 resets. The transport's lock is held. */
 void virtio_status_write(struct virtio_device *vdev, uint8_t status);
+
+/*
+ * Quiesce the device, and go on. Nothing happens where it is not running, or is so already. The
+ * transport's lock is held, the vCPUs are paused. A reset, or the end, may come in between.
+ */
+void virtio_pause(struct virtio_device *vdev);
+void virtio_resume(struct virtio_device *vdev);
+
+/*
+ * Saved state, of a device that is paused. It is loaded into one as after its creation, and then
+ * waits for a resume, which rings each queue's doorbell and sends each interrupt once more: what
+ * was under way between the guest and the device, in an eventfd or as a message, is in no saved
+ * state.
+ */
+void virtio_state(struct virtio_device *vdev, unsigned instance, struct codec *codec);
 
 /* For devices, on any thread. */
 

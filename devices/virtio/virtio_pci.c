@@ -526,6 +526,74 @@ void virtio_pci_reset(struct virtio_pci *vp)
 	pci_function_reset(&vp->pci);
 }
 
+void virtio_pci_pause(struct virtio_pci *vp)
+{
+	pthread_mutex_lock(&vp->lock);
+	virtio_pause(vp->vdev);
+	pthread_mutex_unlock(&vp->lock);
+}
+
+void virtio_pci_resume(struct virtio_pci *vp)
+{
+	pthread_mutex_lock(&vp->lock);
+	virtio_resume(vp->vdev);
+	pthread_mutex_unlock(&vp->lock);
+}
+
+struct transport_fields {
+	uint32_t device_feature_select, driver_feature_select;
+	uint16_t queue_select, config_vector;
+	uint8_t isr;
+};
+
+static void transport_code(const struct virtio_pci *vp, struct transport_fields *f, struct codec *c)
+{
+	codec_begin(c, "virtio-pci", vp->pci.slot, 1);
+	codec_u32(c, &f->device_feature_select);
+	codec_u32(c, &f->driver_feature_select);
+	codec_u16(c, &f->queue_select);
+	codec_u16(c, &f->config_vector);
+	codec_u8(c, &f->isr);
+	codec_check(c, vector_accept(vp, f->config_vector) == f->config_vector,
+		    "interrupt vector of the configuration");
+	codec_check(c, !(f->isr & ~(ISR_QUEUE | ISR_CONFIG)), "interrupt status");
+	codec_end(c);
+}
+
+/* Its line is high where there is an interrupt status: whoever sets one sets both. */
+static void transport_commit(struct virtio_pci *vp, const struct transport_fields *f)
+{
+	vp->device_feature_select = f->device_feature_select;
+	vp->driver_feature_select = f->driver_feature_select;
+	vp->queue_select = f->queue_select;
+	atomic_store(&vp->config_vector, f->config_vector);
+	atomic_store(&vp->isr, f->isr);
+	pci_intx_set(&vp->pci, f->isr != 0);
+}
+
+void virtio_pci_state(struct virtio_pci *vp, struct codec *c)
+{
+	struct transport_fields f = {0};
+
+	pci_function_state(&vp->pci, c);
+	msix_state(&vp->msix, c);
+	pthread_mutex_lock(&vp->lock);
+	if (!codec_loading(c))
+		f = (struct transport_fields){
+			.device_feature_select = vp->device_feature_select,
+			.driver_feature_select = vp->driver_feature_select,
+			.queue_select = vp->queue_select,
+			.config_vector = atomic_load(&vp->config_vector),
+			.isr = atomic_load(&vp->isr),
+		};
+	transport_code(vp, &f, c);
+	if (codec_loading(c) && codec_good(c))
+		transport_commit(vp, &f);
+	virtio_state(vp->vdev, vp->pci.slot, c);
+	doorbells_update(vp);
+	pthread_mutex_unlock(&vp->lock);
+}
+
 void virtio_pci_destroy(struct virtio_pci *vp)
 {
 	if (!vp)

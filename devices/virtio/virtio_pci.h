@@ -14,4 +14,9 @@ int virtio_pci_create(struct vm *vm, struct pci_bus *bus, unsigned slot, struct 
 void virtio_pci_destroy(struct virtio_pci *vp);
 void virtio_pci_reset(struct virtio_pci *vp);
 
+/* See virtio_pause, virtio_resume and virtio_state. The vCPUs are paused. */
+void virtio_pci_pause(struct virtio_pci *vp);
+void virtio_pci_resume(struct virtio_pci *vp);
+void virtio_pci_state(struct virtio_pci *vp, struct codec *codec);
+
 #endif

@@ -97,6 +97,18 @@ int virtqueue_start(struct virtqueue *vq, struct guest_memory *memory, uint16_t 
 	return 0;
 }
 
+int virtqueue_continue(struct virtqueue *vq, uint16_t next_avail, uint16_t next_used,
+		       uint16_t signalled)
+{
+	if ((uint16_t)(next_avail - next_used) > vq->size ||
+	    (uint16_t)(next_used - signalled) > vq->size)
+		return -EINVAL;
+	vq->next_avail = next_avail;
+	vq->next_used = next_used;
+	vq->signalled = signalled;
+	return 0;
+}
+
 static int broken(struct virtqueue *vq)
 {
 	vq->broken = true;
@@ -202,7 +214,15 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 	return table_walk(vq, chain, vq->desc, vq->size, head, false);
 }
 
-void virtqueue_written(struct virtqueue *vq, const struct virtqueue_piece *piece, unsigned count)
+void virtqueue_return(struct virtqueue *vq, uint16_t count)
+{
+	/* A thread that has taken nothing yet writes nothing: others look at its queue. */
+	if (count)
+		vq->next_avail = (uint16_t)(vq->next_avail - count);
+}
+
+void virtqueue_pieces_written(struct virtqueue *vq, const struct virtqueue_piece *piece,
+			      unsigned count)
 {
 	for (unsigned i = 0; i < count && vq->memory->writing; i++)
 		memory_at_write(vq->memory, piece[i].gpa, piece[i].length);

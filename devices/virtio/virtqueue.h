@@ -48,14 +48,33 @@ struct virtqueue_chain {
 int virtqueue_start(struct virtqueue *vq, struct guest_memory *memory, uint16_t size,
 		    bool event_index, uint64_t desc, uint64_t avail, uint64_t used);
 
+/*
+ * Go on from where a queue was saved, after a start. -EINVAL where more chains would be out than
+ * the ring has, or more elements unpublished.
+ */
+int virtqueue_continue(struct virtqueue *vq, uint16_t next_avail, uint16_t next_used,
+		       uint16_t signalled);
+
 /* 1: a chain was taken, 0: there is none, -EPROTO: the queue is broken, now or since before. */
 int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain);
+
+/*
+ * Give the last `count` chains that were taken back untouched: they are taken again. None of them
+ * was pushed, nor any chain taken since.
+ */
+void virtqueue_return(struct virtqueue *vq, uint16_t count);
 
 /*
  * Something was written into pieces of a chain since it was taken: the memory's owner, who was told
  * then, is told again (vmm/core/memory.h). Ahead of push.
  */
-void virtqueue_written(struct virtqueue *vq, const struct virtqueue_piece *piece, unsigned count);
+void virtqueue_pieces_written(struct virtqueue *vq, const struct virtqueue_piece *piece,
+			      unsigned count);
+/* All of a chain's writable part. */
+static inline void virtqueue_written(struct virtqueue *vq, const struct virtqueue_chain *chain)
+{
+	virtqueue_pieces_written(vq, chain->piece + chain->out_count, chain->in_count);
+}
 
 /* Give a chain back with `written` bytes in its writable part. The guest sees it at publish. */
 void virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "block/export.h"
 #include "devices/acpi_pm.h"
 #include "devices/i8042.h"
 #include "devices/mc146818.h"
@@ -46,6 +47,7 @@ static struct {
 	struct scratch scratch;
 	char kernel[SCRATCH_PATH_MAX];
 	char image[SCRATCH_PATH_MAX];
+	char qcow2[SCRATCH_PATH_MAX], exported[SCRATCH_PATH_MAX];
 	struct kernel_image elf;
 } env;
 
@@ -335,6 +337,49 @@ static int make_disk(void)
 	return ret;
 }
 
+/* Read, too: tables and what unpacks clusters are made when they are needed. */
+static int make_qcow2(void)
+{
+	struct block_options options = {.path = env.qcow2, .read_only = true};
+	struct block_queue *queue = NULL;
+	struct block *block = NULL;
+	struct error err = {0};
+	uint8_t byte;
+	int ret = block_open("qcow2", &options, &block, &err);
+
+	if (ret == 0)
+		ret = block_queue_create(block, 8, &queue, &err);
+	assert_true(ret == 0 || err.what[0]);
+	if (ret == 0)
+		ret = block_read(block, 0, &byte, 1);
+	block_queue_destroy(queue);
+	block_close(block);
+	return ret;
+}
+
+static int export_from(const char *image, const char *to)
+{
+	struct block_options options = {.path = image, .read_only = true};
+	struct export_options export = {.path = to, .compression = EXPORT_DEFLATE};
+	struct block *block = NULL;
+	struct error err = {0};
+	int ret = block_open("raw", &options, &block, &err);
+
+	if (ret == 0)
+		ret = export_block("qcow2", &export, block, &err);
+	assert_true(ret == 0 || err.what[0]);
+	block_close(block);
+	return ret;
+}
+
+static int make_export(void)
+{
+	int ret = export_from(env.image, env.exported);
+
+	assert_int_equal(unlink(env.exported), ret ? -1 : 0);
+	return ret;
+}
+
 static int make_boot(void)
 {
 	struct boot_config config = {.kernel = env.kernel,
@@ -453,6 +498,9 @@ static int env_make(void **state)
 	kernel_image_elf(&env.elf);
 	scratch_write(&env.scratch, "kernel", env.elf.bytes, env.elf.size);
 	scratch_write(&env.scratch, "image", env.elf.bytes, 4096);
+	scratch_path(&env.scratch, "qcow2", env.qcow2);
+	scratch_path(&env.scratch, "exported", env.exported);
+	assert_int_equal(export_from(env.image, env.qcow2), 0);
 	return 0;
 }
 
@@ -489,6 +537,8 @@ int main(void)
 		MAKER(make_vcpus),
 		MAKER(make_loop),
 		MAKER(make_disk),
+		MAKER(make_qcow2),
+		MAKER(make_export),
 		MAKER(make_boot),
 		MAKER(make_machine_console),
 		MAKER(make_control),

@@ -116,7 +116,7 @@ int main(int argc, char **argv)
 	bt_state_get(cpu, &state);
 	if (boot_load(boot, vm.config.memory, &board, &state, &err))
 		return fail(argv[1], &err);
-	if (bt_state_set(cpu, &state)) {
+	if (bt_state_set(cpu, &state, NULL)) {
 		fprintf(stderr, "run_bt: the state at entry is refused\n");
 		return 2;
 	}

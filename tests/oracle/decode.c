@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/random.h"
 #include "vmm/base/checked.h"
 #include "vmm/bt/decode.h"
 #include "vmm/bt/opcode.h"
@@ -439,11 +440,7 @@ static uint64_t random_state;
 
 static uint64_t random_next(void)
 {
-	uint64_t x = random_state += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
+	return random_step(&random_state);
 }
 
 static void random_bytes(uint8_t bytes[16])

@@ -22,6 +22,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "tests/random.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 #include "vmm/bt/fpu.h"
@@ -80,11 +81,7 @@ static uint64_t special; /* of 16 instructions, how many more are of those that 
 
 static uint64_t random_next(void)
 {
-	uint64_t x = random_state += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
+	return random_step(&random_state);
 }
 
 /* This CPU. */
@@ -323,7 +320,7 @@ static void guest_setup(void)
 	guest_data = memory_at_write(vm.config.memory, DATA_GPA, DATA_PAGES * PAGE);
 	cpu->cr0 = CR0_PE | CR0_PG | CR0_NE | CR0_WP | CR0_AM;
 	cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
-	cpu->xcr0 = host_xcr0();
+	cpu->xcr0 = host_xcr0() & fpu_xcr0_supported(cpu);
 	cpu->cr3 = TABLES;
 	cpu->efer = EFER_LME | EFER_LMA | EFER_NXE | EFER_SCE;
 	cpu->segment[CPU_CS] = (struct cpu_segment){
@@ -368,6 +365,7 @@ static void guest_end(bool alive, struct result *out)
 static void interpreter_run(const struct sequence *s, struct result *out)
 {
 	guest_begin(s);
+	atomic_store(&cpu->attention, false); /* the code cache was full */
 	/* A repetition may take many turns; a loop may not. */
 	guest_end(interp_run(cpu, 100000), out);
 }
@@ -744,6 +742,15 @@ static uint64_t random_value(void)
 	}
 }
 
+/* Registers that this CPU has not hold nothing. */
+static void not_there_clear(struct vector_state *v)
+{
+	for (unsigned i = 0; i < 32 && !xsave_offset[XSAVE_ZMM_16]; i++)
+		memset(v->zmm[i] + (i < 16 ? 32 : 0), 0, i < 16 ? 32 : 64);
+	if (!xsave_offset[XSAVE_MASKS])
+		memset(v->k, 0, sizeof(v->k));
+}
+
 /* Numbers that a vector unit finds hard, and others. */
 static void random_vectors(struct vector_state *v)
 {
@@ -781,6 +788,7 @@ static void random_vectors(struct vector_state *v)
 	}
 	for (unsigned i = 0; i < 8; i++)
 		v->k[i] = random_next();
+	not_there_clear(v);
 	/* Rounding and denormals at random, exceptions mostly masked. */
 	v->mxcsr = (uint32_t)random_next() & 0xffff;
 	if (random_next() & 7)
@@ -788,14 +796,16 @@ static void random_vectors(struct vector_state *v)
 	if ((random_next() & 15) == 0)
 		v->mxcsr |= 1u << 17 & cpu->native->layout.mxcsr_mask;
 	memset(v->x87, 0, sizeof(v->x87));
+	memset(v->x87_header, 0, sizeof(v->x87_header));
 	le16_put(v->x87, (uint16_t)((random_next() & 0xf00) | 0x7f));
 	le16_put(v->x87 + 2, (uint16_t)(random_next() & 0x7f7f));
 	v->x87[4] = (uint8_t)random_next();
 	if ((random_next() & 15) == 0)
 		v->x87[0] &= (uint8_t)(0x40 | random_next());
 	le16_put(v->x87 + 6, random_next() & 0x7ff);
-	le64_put(v->x87 + 8, random_next() >> 8);
-	le64_put(v->x87 + 16, random_next() >> (random_next() & 1 ? 8 : 40));
+	/* Of 48 bits, of which some CPUs make all others. */
+	le64_put(v->x87 + 8, random_next() >> 17);
+	le64_put(v->x87 + 16, random_next() >> (random_next() & 1 ? 17 : 40));
 	v->x87_cs = v->x87_ds = 0;
 	le32_put(v->x87 + 24, 0x1f80);
 	for (unsigned i = 0; i < 8; i++) {
@@ -840,6 +850,14 @@ static bool tells_use(unsigned id, unsigned last)
 	return id == INSN_XSAVEOPT;
 }
 
+/* This CPU has components that lodge shows no guest, and tells of them. */
+static bool tells_others(unsigned id)
+{
+	return (id == INSN_XSAVE || id == INSN_XSAVEC || id == INSN_XSAVEOPT || id == INSN_XRSTOR ||
+		id == INSN_XGETBV) &&
+	       host_xcr0() & ~fpu_xcr0_supported(cpu);
+}
+
 static void make(struct sequence *s)
 {
 	unsigned wanted = 1 + random_next() % SEQUENCE;
@@ -861,7 +879,8 @@ static void make(struct sequence *s)
 			random_bytes(at);
 		if (decode(at, INSN_LENGTH_MAX, DECODE_64, &insn) || !is_wanted(&insn))
 			continue;
-		if (s->has_area && tells_use(insn.opcode->id, last))
+		if (tells_others(insn.opcode->id) ||
+		    (s->has_area && tells_use(insn.opcode->id, last)))
 			continue;
 		last = insn.opcode->id;
 		tame(at, &insn, CODE + s->length);
@@ -894,14 +913,46 @@ static void make(struct sequence *s)
 		s->gpr[CPU_RCX] &= 1;
 }
 
-/* Where x87's last instruction and its operand were is in the frame only with an exception. */
+/*
+ * Where x87's last instruction and its operand were is in the frame only with an exception. CPUs
+ * whose addresses have 48 bits make the others of them.
+ */
 static bool same_vectors(const struct vector_state *a, const struct vector_state *b)
 {
-	if (a->x87[2] & 0x80 && memcmp(a->x87 + 6, b->x87 + 6, 18) != 0)
+	if (a->x87[2] & 0x80 &&
+	    (memcmp(a->x87 + 6, b->x87 + 6, 8) != 0 || memcmp(a->x87 + 16, b->x87 + 16, 6) != 0))
 		return false;
 	return memcmp(a->zmm, b->zmm, sizeof(a->zmm)) == 0 &&
 	       memcmp(a->k, b->k, sizeof(a->k)) == 0 && a->mxcsr == b->mxcsr &&
 	       memcmp(a->x87, b->x87, 5) == 0 && memcmp(a->x87 + 32, b->x87 + 32, 128) == 0;
+}
+
+static bool insn_at(uint64_t rip, struct insn *insn)
+{
+	return rip - CODE < PAGE - INSN_LENGTH_MAX &&
+	       decode(guest_code + (rip - CODE), INSN_LENGTH_MAX, DECODE_64, insn) == 0;
+}
+
+static bool is_memory_fault(int vector)
+{
+	return vector == EXCEPTION_PF || vector == EXCEPTION_GP || vector == EXCEPTION_SS ||
+	       vector == EXCEPTION_AC;
+}
+
+/*
+ * Which of two faults CPUs differ in: of CMPS, both of whose operands are nowhere; and of an
+ * instruction that this CPU has not, which the interpreter finds out when it runs it.
+ */
+static bool is_other_fault(const struct result *native, const struct result *guest)
+{
+	struct insn insn;
+
+	if (!is_memory_fault(guest->vector) || native->rip != guest->rip ||
+	    !insn_at(guest->rip, &insn))
+		return false;
+	if (insn.opcode->id == INSN_CMPS)
+		return is_memory_fault(native->vector);
+	return insn.opcode->id == INSN_NATIVE && native->vector == EXCEPTION_UD;
 }
 
 /*
@@ -912,8 +963,7 @@ static bool is_image_fault(const struct result *r)
 {
 	struct insn insn;
 
-	if (r->vector != EXCEPTION_PF || r->rip - CODE >= PAGE - INSN_LENGTH_MAX ||
-	    decode(guest_code + (r->rip - CODE), INSN_LENGTH_MAX, DECODE_64, &insn))
+	if (r->vector != EXCEPTION_PF || !insn_at(r->rip, &insn))
 		return false;
 	switch (insn.opcode->id) {
 	case INSN_FXSAVE:
@@ -932,12 +982,17 @@ static bool is_image_fault(const struct result *r)
 	}
 }
 
+/* `a` is native. */
 static bool same(const struct result *a, const struct result *b)
 {
 	if (!same_vectors(&a->vector_state, &b->vector_state))
 		return false;
-	if (a->vector != b->vector || a->rip != b->rip || (a->rflags ^ b->rflags) & FLAGS_SEEN ||
+	if (a->rip != b->rip || (a->rflags ^ b->rflags) & FLAGS_SEEN ||
 	    memcmp(a->gpr, b->gpr, sizeof(a->gpr)) != 0)
+		return false;
+	if (is_other_fault(a, b))
+		return true;
+	if (a->vector != b->vector)
 		return false;
 	/* With addresses of 32 bits the other end may be behind the 4 GiB. */
 	if (is_image_fault(a))
@@ -1050,9 +1105,7 @@ static bool is_stray(uint64_t rip)
 {
 	struct insn insn;
 
-	return rip - CODE < PAGE - INSN_LENGTH_MAX &&
-	       decode(guest_code + (rip - CODE), INSN_LENGTH_MAX, DECODE_64, &insn) == 0 &&
-	       !is_wanted(&insn);
+	return insn_at(rip, &insn) && !is_wanted(&insn);
 }
 
 /*

@@ -36,6 +36,29 @@ static void device_stop(void *device)
 	f->stops++;
 }
 
+static void device_resume(void *device)
+{
+	struct driver_pci *f = device;
+
+	f->resumes++;
+}
+
+static void device_pause(void *device)
+{
+	struct driver_pci *f = device;
+
+	f->pauses++;
+}
+
+static void device_state(void *device, unsigned instance, struct codec *codec)
+{
+	struct driver_pci *f = device;
+
+	codec_begin(codec, "test", instance, 1);
+	codec_bytes(codec, f->config, DRIVER_PCI_CONFIG);
+	codec_end(codec);
+}
+
 static const struct virtio_ops ops = {
 	.name = "test",
 	.id = 42,
@@ -45,6 +68,9 @@ static const struct virtio_ops ops = {
 	.config_write = device_config_write,
 	.start = device_start,
 	.stop = device_stop,
+	.resume = device_resume,
+	.pause = device_pause,
+	.state = device_state,
 };
 
 uint64_t pci_get(struct driver_pci *f, unsigned offset, unsigned size)

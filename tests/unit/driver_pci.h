@@ -52,7 +52,7 @@ struct driver_pci {
 	struct virtio_pci *vp;
 	struct structure structure[6]; /* by type */
 	uint32_t notify_stride;
-	unsigned starts, stops;
+	unsigned starts, stops, resumes, pauses;
 	int start_result;
 	uint8_t config[DRIVER_PCI_CONFIG];
 };

@@ -12,6 +12,7 @@
 #include "devices/virtio/blk.h"
 #include "tests/unit/fake_block.h"
 #include "tests/unit/fake_transport.h"
+#include "tests/unit/state_trip.h"
 
 #define F_RO     (1ull << 5)
 #define F_FLUSH  (1ull << 9)
@@ -694,6 +695,96 @@ static void reset_with_requests_in_flight(void **state)
 	assert_int_equal(request_one(f, T_IN, 0, DATA, 512, true), S_OK);
 }
 
+static void *pausing(void *arg)
+{
+	struct fixture *f = arg;
+
+	virtio_pause(f->vdev);
+	return NULL;
+}
+
+/* A pause waits for what is in flight; what comes meanwhile is seen to behind the resume. */
+static void paused_and_saved(void **state)
+{
+	struct fixture *f = *state;
+	static const struct driver_buffer buffers[] = {
+		{HEADER, 16, false}, {DATA, 512, true}, {STATUS, 1, true}};
+	struct state_bytes s;
+	pthread_t thread;
+
+	device_start(f, f->vdev->offered, 16);
+	for (unsigned i = 0; i < 20; i++)
+		assert_int_equal(request_one(f, T_IN, 0, DATA, 512, true), S_OK);
+	atomic_store(&f->fake.holding, true);
+	driver_ring_add(&f->ring[0], buffers, 3);
+	fake_transport_kick(&f->transport, 0);
+	while (atomic_load(&f->fake.held) != 1)
+		sched_yield();
+	assert_int_equal(pthread_create(&thread, NULL, pausing, f), 0);
+	for (unsigned i = 0; i < 1000; i++)
+		sched_yield();
+	assert_int_equal(driver_ring_used_index(&f->ring[0]), 20);
+	atomic_store(&f->fake.holding, false);
+	fake_transport_kick(&f->transport, 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(driver_ring_used_index(&f->ring[0]), 21);
+	driver_ring_add(&f->ring[0], buffers, 3);
+	fake_transport_kick(&f->transport, 0);
+	assert_int_equal(atomic_load(&f->fake.total), 21);
+	s = state_save(state_virtio, f->vdev);
+	virtio_blk_destroy(f->blk);
+	fake_transport_fini(&f->transport);
+	device_create(f, &f->fake.block, 1);
+	state_arrive(state_virtio, f->vdev, &s);
+	assert_int_equal(atomic_load(&f->fake.total), 21);
+	virtio_resume(f->vdev);
+	fake_transport_wait_used(&f->transport, &f->ring[0], 22);
+	f->ring[0].seen = 22;
+	assert_int_equal(request_one(f, T_IN, 0, DATA, 512, true), S_OK);
+}
+
+static void refused_state(struct fixture *f, struct state_bytes *s, const char *words)
+{
+	struct error err = {0};
+
+	virtio_blk_destroy(f->blk);
+	fake_transport_fini(&f->transport);
+	device_create(f, &f->fake.block, 1);
+	assert_true(state_load(state_virtio, f->vdev, s, &err) < 0);
+	if (!strstr(err.what, words))
+		fail_msg("'%s' is not in '%s'", words, err.what);
+}
+
+/* Fields from the start of the first section: see virtio_state.c. */
+static void states_refused(void **state)
+{
+	const size_t queue = 12 + 32 + 8 + 1 + 1 + 1 + 4, desc = queue + 6, positions = desc + 24;
+	struct fixture *f = *state;
+	struct state_bytes s;
+
+	device_start(f, f->vdev->offered, 16);
+	virtio_pause(f->vdev);
+	s = state_save(state_virtio, f->vdev);
+	s.bytes[desc + 5] = 1;
+	refused_state(f, &s, "queue 0 lies outside of memory");
+	s.bytes[desc + 5] = 0;
+	s.bytes[positions] ^= 17;
+	refused_state(f, &s, "queue 0: an impossible position");
+	s.bytes[positions] ^= 17;
+	s.bytes[queue] ^= 1;
+	refused_state(f, &s, "queue 0 lies outside of memory"); /* no power of two */
+	s.bytes[queue] ^= 1;
+	s.bytes[44 + 7] = 0x80;
+	refused_state(f, &s, "features 0x8000000000000000");
+	s.bytes[44 + 7] = 0;
+	s.bytes[44 + 8] ^= VIRTIO_STATUS_DRIVER_OK;
+	refused_state(f, &s, "without a driver");
+	s.bytes[44 + 8] ^= VIRTIO_STATUS_DRIVER_OK;
+	f->fake.block.info.size += 512;
+	refused_state(f, &s, "had 2048 sectors, this one has 2049");
+	free(s.bytes);
+}
+
 #define TEST(name)      cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define TEST_FAKE(name) cmocka_unit_test_setup_teardown(name, setup_fake, teardown)
 
@@ -726,6 +817,8 @@ int main(void)
 		TEST_FAKE(write_through_without_flush),
 		TEST_FAKE(deeper_than_the_queue),
 		TEST_FAKE(reset_with_requests_in_flight),
+		cmocka_unit_test_setup_teardown(paused_and_saved, setup_fake, teardown),
+		cmocka_unit_test_setup_teardown(states_refused, setup_fake, teardown),
 	};
 
 	log_set_level(LOG_ERROR); /* each bad request would say so */

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include "tests/random.h"
 #include "vmm/bt/emit.h"
 #include "vmm/bt/lower.h"
 
@@ -14,11 +15,7 @@ static uint64_t random_state = 1;
 
 static uint64_t random_next(void)
 {
-	uint64_t x = random_state += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
+	return random_step(&random_state);
 }
 
 /* Bytes that are an instruction more often than others. */

@@ -475,7 +475,8 @@ static void neutral_state(void **state)
 	}
 	memset(again, 0, sizeof(*again));
 	fpu_state_get(f->cpu, again);
-	assert_memory_equal(again, s, sizeof(*s));
+	if (has_all(f))
+		assert_memory_equal(again, s, sizeof(*s));
 	/* Nothing in use: initial. */
 	memset(s->xsave, 0, sizeof(s->xsave));
 	assert_int_equal(fpu_state_set(f->cpu, s), 0);

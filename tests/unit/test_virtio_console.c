@@ -5,6 +5,7 @@
 #include "devices/virtio/console.h"
 #include "tests/unit/fake_transport.h"
 #include "tests/unit/loop_turn.h"
+#include "tests/unit/state_trip.h"
 
 #define F_MULTIPORT 2ull
 
@@ -474,6 +475,96 @@ static void idle_device(void **state)
 		kick(f, i);
 }
 
+static void console_make(struct fixture *f)
+{
+	struct virtio_console_port ports[2] = {
+		{.name = "console", .console = true},
+		{.name = "org.lodge.data"},
+	};
+
+	for (unsigned i = 0; i < 2; i++)
+		ports[i].backend = (struct chardev){.ops = &backend_ops, .arg = &f->side[i]};
+	assert_int_equal(virtio_console_create(f->memory, f->loop, ports, 2, &f->console), 0);
+	f->vdev = virtio_console_device(f->console);
+	fake_transport_init(&f->transport, f->vdev);
+}
+
+/* Away from this device and to another one, which is paused. */
+static void move(struct fixture *f)
+{
+	struct state_bytes s;
+
+	virtio_pause(f->vdev);
+	s = state_save(state_virtio, f->vdev);
+	virtio_console_destroy(f->console);
+	fake_transport_fini(&f->transport);
+	console_make(f);
+	state_arrive(state_virtio, f->vdev, &s);
+}
+
+static void saved_state(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t length;
+
+	start(f, F_MULTIPORT);
+	handshake(f);
+	control(f, 1, OPEN, 1);
+	buffers_add(f, IN1, 2, 64);
+	f->side[0].full = true;
+	driver_ring_add(&f->ring[OUT0], &(struct driver_buffer){OUTPUT, 3, false}, 1);
+	assert_int_equal(memory_write(f->memory, OUTPUT, "abc", 3), 0);
+	kick(f, OUT0);
+	move(f);
+	/* It takes nothing in, and asks again later. */
+	assert_int_equal(receive(f, 1, "early"), 0);
+	f->side[0].full = false;
+	assert_int_equal(loop_turn(f->loop), 0);
+	assert_int_equal(f->side[0].count, 0);
+	virtio_resume(f->vdev);
+	assert_int_equal(loop_turn(f->loop), 0);
+	assert_int_equal(f->side[0].count, 3);
+	assert_memory_equal(f->side[0].out, "abc", 3);
+	assert_int_equal(f->side[1].ready, 1);
+	assert_int_equal(receive(f, 1, "late"), 4);
+	assert_memory_equal(buffer_take(f, IN1, &length), "late", 4);
+}
+
+/* Held output comes along; that the host's end is open again is told. */
+static void saved_output(void **state)
+{
+	struct fixture *f = *state;
+	struct state_bytes s, again;
+	uint32_t id, length;
+
+	start(f, F_MULTIPORT);
+	handshake(f);
+	virtio_console_close(f->console, 1);
+	expect_control(f, 1, OPEN, 0);
+	f->side[0].full = true;
+	driver_ring_add(&f->ring[OUT0], &(struct driver_buffer){OUTPUT, 3, false}, 1);
+	assert_int_equal(memory_write(f->memory, OUTPUT, "abc", 3), 0);
+	fake_transport_reset(&f->transport); /* keeps it */
+	start(f, F_MULTIPORT);
+	virtio_pause(f->vdev);
+	s = state_save(state_virtio, f->vdev);
+	virtio_console_destroy(f->console);
+	fake_transport_fini(&f->transport);
+	console_make(f);
+	assert_int_equal(state_load(state_virtio, f->vdev, &s, NULL), 0);
+	again = state_save(state_virtio, f->vdev);
+	assert_int_equal(s.size, again.size);
+	free(s.bytes);
+	free(again.bytes);
+	buffers_add(f, CONTROL_IN, 8, 64);
+	f->side[0].full = false;
+	virtio_resume(f->vdev);
+	assert_int_equal(loop_turn(f->loop), 0);
+	assert_int_equal(f->side[0].count, 3);
+	expect_control(f, 1, OPEN, 1);
+	assert_false(driver_ring_take(&f->ring[CONTROL_IN], &id, &length));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -486,6 +577,7 @@ int main(void)
 		TEST(buffers_too_small), TEST(hostile_control_messages),
 		TEST(without_multiport), TEST(malformed_chains),
 		TEST(idle_device),       TEST(output_outlives_reset),
+		TEST(saved_state),       TEST(saved_output),
 	};
 
 	log_set_level(LOG_ERROR);

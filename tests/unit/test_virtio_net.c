@@ -12,6 +12,7 @@
 
 #include "devices/virtio/net_impl.h"
 #include "tests/unit/fake_transport.h"
+#include "tests/unit/state_trip.h"
 #include "vmm/base/bytes.h"
 
 #define RINGS   0x1000ull
@@ -28,6 +29,7 @@ struct fake_net {
 	struct net net;
 	int guest[PAIRS], world[PAIRS];
 	_Atomic unsigned offloads, queues;
+	_Atomic bool gone;
 };
 
 struct fixture {
@@ -42,8 +44,11 @@ struct fixture {
 static ssize_t fake_receive(struct net *net, unsigned queue, struct iovec *iov, unsigned count)
 {
 	struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
-	ssize_t n = recvmsg(((struct fake_net *)net)->guest[queue], &message, MSG_DONTWAIT);
+	struct fake_net *f = (struct fake_net *)net;
+	ssize_t n = recvmsg(f->guest[queue], &message, MSG_DONTWAIT);
 
+	if (atomic_load(&f->gone))
+		return -ENETDOWN;
 	if (n < 0)
 		return -errno;
 	return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : n;
@@ -477,6 +482,135 @@ static void configuration(void **state)
 	assert_int_equal(atomic_load(&f->transport.config_interrupts), 1);
 }
 
+/* Away from this device and to another one, which is paused. */
+static void move(struct fixture *f)
+{
+	struct virtio_net_config config = {.net = &f->fake.net};
+	struct state_bytes s;
+
+	virtio_pause(f->vdev);
+	s = state_save(state_virtio, f->vdev);
+	virtio_net_destroy(f->nic);
+	fake_transport_fini(&f->transport);
+	f->fake.queues = f->fake.offloads = 0;
+	memcpy(config.mac, own, NET_MAC);
+	assert_int_equal(virtio_net_create(f->memory, &config, &f->nic), 0);
+	f->vdev = virtio_net_device(f->nic);
+	fake_transport_init(&f->transport, f->vdev);
+	state_arrive(state_virtio, f->vdev, &s);
+}
+
+static void saved_state(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[2048], got[2048];
+	size_t bytes = frame_make(frame, own, other, 100);
+
+	COMMAND_IS(f, 0, 4, 0, 2, 0);
+	COMMAND_IS(f, 0, 5, 0, 2, 0, 0, 0, 0, 0, 0, 0);
+	COMMAND_IS(f, 0, 1, 0, 1, 0, 0, 0, 0x52, 0x54, 0, 9, 9, 9, 0, 0, 0, 0);
+	for (unsigned pair = 0; pair < PAIRS; pair++) {
+		buffers_offer(f, pair, 8, 1526);
+		world_sends(f, pair, frame, bytes);
+		assert_int_equal(guest_gets(f, pair, 1, got), bytes);
+	}
+	virtio_pause(f->vdev);
+	for (unsigned i = 0; i < 2 * PAIRS + 1; i++) /* what was staged is back */
+		assert_int_equal(f->vdev->queue[i].ring.next_avail,
+				 f->vdev->queue[i].ring.next_used);
+	move(f);
+	assert_int_equal(f->fake.queues, 2);
+	assert_int_equal(f->fake.offloads, NET_CSUM);
+	/* The filter: an address of the table's, and one that nobody asked for. */
+	bytes = frame_make(frame, other, own, 90);
+	world_sends(f, 1, frame, bytes);
+	frame[NET_HEADER + 5] = 8;
+	world_sends(f, 0, frame, bytes);
+	frame[NET_HEADER + 5] = 9;
+	world_sends(f, 0, frame, bytes);
+	virtio_resume(f->vdev);
+	for (unsigned pair = 0; pair < PAIRS; pair++) {
+		assert_int_equal(guest_gets(f, pair, 1, got), bytes);
+		assert_memory_equal(got + NET_HEADER, frame + NET_HEADER, bytes - NET_HEADER);
+	}
+	assert_int_equal(atomic_load(&f->nic->counts.filtered), 1);
+	guest_sends(f, 1, frame, frame_make(frame, other, own, 100));
+	assert_true(world_gets(f, 1, got, sizeof(got)) > 0);
+}
+
+/* Frames that the network has no room for are sent behind the move, each once. */
+static void saved_while_blocked(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[1600], got[1600];
+	size_t bytes = frame_make(frame, other, own, 1514);
+	struct driver_buffer b = {SENT, (uint32_t)bytes, false};
+	unsigned came = 0;
+
+	memcpy(memory_at_write(f->memory, SENT, bytes), frame, bytes);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		driver_ring_add(&f->send[0], &b, 1);
+	fake_transport_kick(&f->transport, queue_send(0));
+	for (unsigned moves = 0; came < ENTRIES; moves++) {
+		struct pollfd fd = {.fd = f->fake.world[0], .events = POLLIN};
+
+		assert_int_equal(poll(&fd, 1, 10000), 1);
+		assert_int_equal(world_gets(f, 0, got, sizeof(got)), bytes);
+		came++;
+		if (moves % 4 == 0) {
+			move(f);
+			virtio_resume(f->vdev);
+		}
+	}
+	fake_transport_wait_used(&f->transport, &f->send[0], ENTRIES);
+	assert_int_equal(world_gets(f, 0, got, sizeof(got)), -1);
+}
+
+/* Buffers without room go back in their turn, and a pause gives back what was taken last. */
+static void empty_buffers_keep_their_place(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[256];
+	size_t bytes = frame_make(frame, own, other, 100);
+	uint32_t id, length;
+
+	for (unsigned i = 0; i < 6; i++) {
+		struct driver_buffer d = {BUFFERS + 0x2000ull * i, i % 2 ? 0 : 1526, true};
+
+		driver_ring_add(&f->receive[0], &d, 1);
+	}
+	fake_transport_kick(&f->transport, queue_receive(0));
+	move(f);
+	virtio_resume(f->vdev);
+	for (unsigned i = 0; i < 3; i++) {
+		world_sends(f, 0, frame, bytes);
+		fake_transport_wait_used(&f->transport, &f->receive[0], (uint16_t)(2 * i + 2));
+		for (unsigned k = 0; k < 2; k++) {
+			assert_true(driver_ring_take(&f->receive[0], &id, &length));
+			assert_int_equal(id, 2 * i + k);
+			assert_int_equal(length, k ? 0 : bytes);
+		}
+		move(f);
+		virtio_resume(f->vdev);
+	}
+}
+
+/* As a cable that somebody pulled. */
+static void a_network_that_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t status[2];
+
+	atomic_store(&f->fake.gone, true);
+	buffers_offer(f, 0, 1, 2048);
+	for (unsigned i = 0; i < 5000 && !atomic_load(&f->transport.config_interrupts); i++)
+		usleep(1000);
+	assert_int_equal(atomic_load(&f->transport.config_interrupts), 1);
+	f->vdev->ops->config_read(f->nic, 6, status, 2);
+	assert_int_equal(le16_get(status), 0);
+	assert_false(atomic_load(&f->vdev->status) & VIRTIO_STATUS_NEEDS_RESET);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -495,6 +629,10 @@ int main(void)
 		TEST(a_full_network_is_waited_for),
 		TEST(a_malformed_chain_breaks_it),
 		TEST(configuration),
+		TEST(saved_state),
+		TEST(saved_while_blocked),
+		TEST(empty_buffers_keep_their_place),
+		TEST(a_network_that_is_gone),
 	};
 
 	log_set_level(LOG_ERROR);

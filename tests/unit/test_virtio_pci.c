@@ -9,6 +9,7 @@
 
 #include "tests/unit/driver_pci.h"
 #include "tests/unit/driver_ring.h"
+#include "tests/unit/state_trip.h"
 
 static void identity_and_structures(void **state)
 {
@@ -561,6 +562,161 @@ static void whole_reset(void **state)
 	driver_ok(f);
 }
 
+static void pci_state(void *thing, struct codec *c)
+{
+	struct driver_pci *f = thing;
+
+	pci_bus_state(f->pci, c);
+	virtio_pci_state(f->vp, c);
+}
+
+static void *pci_make(void *arg)
+{
+	void *f = NULL;
+
+	(void)arg;
+	driver_pci_setup(&f);
+	pci_put(f, PCI_COMMAND, 2, 0); /* as after power-on */
+	return f;
+}
+
+static void pci_unmake(void *thing)
+{
+	driver_pci_teardown(&thing);
+}
+
+/* A driver with MSI-X, whose BAR lies where it put it. */
+static void msix_driver(struct driver_pci *f)
+{
+	unsigned cap = 0;
+
+	pci_put(f, PCI_BAR, 4, DRIVER_PCI_WINDOW + 0x80000);
+	for (unsigned at = (unsigned)pci_get(f, PCI_CAPABILITIES, 1); at && !cap;
+	     at = (unsigned)pci_get(f, at + 1, 1))
+		if (pci_get(f, at, 1) == 0x11)
+			cap = at;
+	driver_ok(f);
+	common_put(f, CONFIG_VECTOR, 2, 0);
+	for (unsigned i = 0; i <= DRIVER_PCI_QUEUES; i++) {
+		bus_write(f->mmio, bar(f, 1) + 16 * i, 4, 0xfee00000);
+		bus_write(f->mmio, bar(f, 1) + 16 * i + 8, 4, 0x40 + i);
+		bus_write(f->mmio, bar(f, 1) + 16 * i + 12, 4, i == 2); /* one stays masked */
+	}
+	pci_put(f, cap + 2, 2, 0x8000);
+	virtio_queue_publish(&f->vdev, 0);
+}
+
+static void saved_with_msix(void **state)
+{
+	struct driver_pci *f = *state, *to = pci_make(NULL);
+	uint64_t doorbell;
+
+	msix_driver(f);
+	f->vdev.transport_ops->queue_interrupt(f->vdev.transport, 1); /* masked: it waits */
+	virtio_pci_pause(f->vp);
+	assert_int_equal(f->pauses, 1);
+	f->config[3] = 0x99;
+	state_trip(pci_state, f, to);
+	assert_int_equal(bar(to, 0), DRIVER_PCI_WINDOW + 0x80000);
+	assert_int_equal(common_get(to, STATUS, 1), 0xf);
+	assert_int_equal(to->starts, 1);
+	assert_int_equal(to->resumes, 0);
+	assert_int_equal(to->config[3], 0x99);
+	for (unsigned i = 0; i <= DRIVER_PCI_QUEUES; i++) {
+		struct msi_line *line = fake_line_find(to->fake, 0x40 + i);
+
+		assert_true((line != NULL) == (i != 2));
+		if (line)
+			assert_int_equal(fake_line_signals(line), 0);
+	}
+	doorbell = structure_at(to, 2, to->notify_stride);
+	assert_non_null(fake_doorbell_find(to->fake, doorbell));
+	assert_int_equal(to->fake->doorbell_count, DRIVER_PCI_QUEUES);
+	/* Each queue is rung, and each vector sent, once. */
+	virtio_pci_resume(to->vp);
+	assert_int_equal(to->resumes, 1);
+	for (unsigned i = 0; i < DRIVER_PCI_QUEUES; i++) {
+		struct pollfd p = {.fd = to->vdev.queue[i].kick_fd, .events = POLLIN};
+
+		assert_int_equal(poll(&p, 1, 0), 1);
+	}
+	for (unsigned i = 0; i <= DRIVER_PCI_QUEUES; i++)
+		if (i != 2)
+			assert_int_equal(fake_line_signals(fake_line_find(to->fake, 0x40 + i)), 1);
+	bus_write(to->mmio, bar(to, 1) + 16 * 2 + 12, 4, 0);
+	assert_int_equal(fake_line_signals(fake_line_find(to->fake, 0x42)), 1);
+	pci_unmake(to);
+}
+
+static void saved_with_intx(void **state)
+{
+	struct driver_pci *f = *state, *to = pci_make(NULL);
+
+	driver_ok(f);
+	f->vdev.transport_ops->queue_interrupt(f->vdev.transport, 0);
+	virtio_pci_pause(f->vp);
+	assert_true(f->fake->level[DRIVER_PCI_GSI]);
+	state_trip(pci_state, f, to);
+	assert_true(to->fake->level[DRIVER_PCI_GSI]);
+	assert_int_equal(isr_read(to), 1);
+	assert_false(to->fake->level[DRIVER_PCI_GSI]);
+	pci_unmake(to);
+}
+
+static void saved_before_its_driver(void **state)
+{
+	struct driver_pci *f = *state, *to = pci_make(NULL);
+
+	negotiate(f);
+	queue_setup(f, 1, 2);
+	virtio_pci_pause(f->vp);
+	assert_int_equal(f->pauses, 0);
+	state_trip(pci_state, f, to);
+	virtio_pci_resume(to->vp);
+	assert_int_equal(to->resumes, 0);
+	assert_int_equal(to->starts, 0);
+	assert_int_equal(common_get(to, QUEUE_SELECT, 2), 1);
+	assert_int_equal(common_get(to, QUEUE_DESC, 8), 0x20000);
+	assert_int_equal(status_set(to, 0xf), 0xf);
+	assert_int_equal(to->starts, 1);
+	assert_int_equal(to->resumes, 1);
+	pci_unmake(to);
+}
+
+static void another_device_is_refused(void **state)
+{
+	struct driver_pci *f = *state, *to = pci_make(NULL);
+	struct error err = {0};
+	struct state_bytes s;
+
+	to->vdev.queue[0].size_max = 4; /* nothing that PCI shows */
+	driver_ok(f);
+	virtio_pci_pause(f->vp);
+	s = state_save(pci_state, f);
+	assert_true(state_load(pci_state, to, &s, &err) < 0);
+	assert_non_null(strstr(err.what, "section 'virtio' 3: size of a queue"));
+	s.bytes[12 + 36 + 2 * (32 + 256) - 256] ^= 1; /* the vendor */
+	err = (struct error){0};
+	pci_unmake(to);
+	to = pci_make(NULL);
+	assert_int_equal(state_load(pci_state, to, &s, &err), -EINVAL);
+	assert_non_null(strstr(err.what, "section 'pci-function' 3: it is of another device"));
+	free(s.bytes);
+	pci_unmake(to);
+}
+
+static void hostile_states(void **state)
+{
+	struct driver_pci *f = *state;
+	struct state_bytes s;
+
+	msix_driver(f);
+	virtio_pci_pause(f->vp);
+	s = state_save(pci_state, f);
+	state_torture(pci_state, &s, pci_make, pci_unmake, NULL);
+	free(s.bytes);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, driver_pci_setup, driver_pci_teardown)
 
 int main(void)
@@ -591,6 +747,11 @@ int main(void)
 		TEST(config_access_window),
 		TEST(config_access_window_refuses),
 		TEST(whole_reset),
+		TEST(saved_with_msix),
+		TEST(saved_with_intx),
+		TEST(saved_before_its_driver),
+		TEST(another_device_is_refused),
+		TEST(hostile_states),
 	};
 
 	log_set_level(LOG_ERROR);

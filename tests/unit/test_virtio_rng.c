@@ -5,6 +5,7 @@
 #include "devices/virtio/rng.h"
 #include "tests/unit/fake_transport.h"
 #include "tests/unit/loop_turn.h"
+#include "tests/unit/state_trip.h"
 
 #define RING 0x1000ull
 #define DATA 0x10000ull
@@ -130,13 +131,74 @@ static void after_reset(void **state)
 	assert_int_equal(count_nonzero(f, DATA, 64), 0);
 }
 
+/* Away from this device and to another one, which is paused. */
+static void move(struct fixture *f)
+{
+	struct state_bytes s;
+
+	virtio_pause(f->vdev);
+	s = state_save(state_virtio, f->vdev);
+	virtio_rng_destroy(f->rng);
+	fake_transport_fini(&f->transport);
+	assert_int_equal(virtio_rng_create(f->memory, f->loop, &f->rng), 0);
+	f->vdev = virtio_rng_device(f->rng);
+	fake_transport_init(&f->transport, f->vdev);
+	state_arrive(state_virtio, f->vdev, &s);
+}
+
+static void saved_state(void **state)
+{
+	static const struct driver_buffer buffer = {DATA, 64, true};
+	struct fixture *f = *state;
+	uint32_t id, length;
+
+	for (unsigned i = 0; i < 11; i++) /* more than the ring has */
+		assert_int_equal(request(f, &buffer, 1), 64);
+	move(f);
+	driver_ring_add(&f->ring, &buffer, 1);
+	fake_transport_kick(&f->transport, 0);
+	assert_int_equal(loop_turn(f->loop), 0);
+	assert_false(driver_ring_take(&f->ring, &id, &length));
+	/* What was rung for while it was paused, or before it was saved, is seen to. */
+	virtio_resume(f->vdev);
+	assert_int_equal(f->transport.queue_interrupts[0], 1);
+	assert_int_equal(f->transport.config_interrupts, 1);
+	assert_int_equal(loop_turn(f->loop), 0);
+	assert_true(driver_ring_take(&f->ring, &id, &length));
+	assert_int_equal(request(f, &buffer, 1), 64);
+	/* No more than once. */
+	virtio_pause(f->vdev);
+	virtio_pause(f->vdev);
+	virtio_resume(f->vdev);
+	virtio_resume(f->vdev);
+	assert_int_equal(f->transport.config_interrupts, 1);
+	assert_int_equal(request(f, &buffer, 1), 64);
+}
+
+static void reset_while_paused(void **state)
+{
+	struct fixture *f = *state;
+	static const struct driver_buffer buffer = {DATA, 64, true};
+
+	virtio_pause(f->vdev);
+	fake_transport_reset(&f->transport);
+	virtio_resume(f->vdev);
+	assert_false(f->vdev->running);
+	assert_true(fake_transport_negotiate(&f->transport, f->vdev->offered));
+	driver_ring_init(&f->ring, f->memory, 8, RING);
+	fake_transport_queue(&f->transport, 0, &f->ring);
+	fake_transport_driver_ok(&f->transport);
+	assert_int_equal(request(f, &buffer, 1), 64);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(fills_buffers),   TEST(large_buffer), TEST(nothing_to_write),
-		TEST(malformed_chain), TEST(after_reset),
+		TEST(fills_buffers),      TEST(large_buffer), TEST(nothing_to_write),
+		TEST(malformed_chain),    TEST(after_reset),  TEST(saved_state),
+		TEST(reset_while_paused),
 	};
 
 	log_set_level(LOG_ERROR);

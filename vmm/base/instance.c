@@ -80,12 +80,14 @@ static void runtime_root(char *out, size_t size)
 }
 
 /* A directory in /tmp might be another user's trap: it must be ours alone. */
-static int runtime_make(char *out, size_t size, struct error *err)
+static int runtime_make(const char *suffix, char *out, size_t size, struct error *err)
 {
+	char root[PATH_MAX];
 	struct stat st;
 	int ret;
 
-	runtime_root(out, size);
+	runtime_root(root, sizeof(root));
+	snprintf(out, size, "%s%s", root, suffix);
 	ret = make_directory(out, 0700, err);
 	if (ret)
 		return ret;
@@ -103,6 +105,11 @@ int instance_path(const char *name, const char *file, char *out, size_t size, st
 	runtime_root(root, sizeof(root));
 	ret = path_join(directory, sizeof(directory), root, name, err);
 	return ret ? ret : path_join(out, size, directory, file, err);
+}
+
+int instance_store_path(char *out, size_t size, struct error *err)
+{
+	return runtime_make("-store", out, size, err);
 }
 
 /* Is `fd` still what `path` names? Another process may have cleaned up. */
@@ -231,7 +238,7 @@ int instance_claim(const char *name, struct instance *out, struct error *err)
 				 "use letters, digits, '-', '_' and '.', at most 48 of them",
 				 "guest name '%s': not a name", name);
 	snprintf(instance.name, sizeof(instance.name), "%s", name);
-	ret = runtime_make(root, sizeof(root), err);
+	ret = runtime_make("", root, sizeof(root), err);
 	if (ret == 0)
 		ret = path_join(instance.path, sizeof(instance.path), root, name, err);
 	if (ret == 0)
@@ -417,6 +424,37 @@ int instance_state_path(const char *sub, const char *file, char *out, size_t siz
 	if (ret == 0)
 		ret = make_directory(directory, 0700, err);
 	return ret ? ret : path_join(out, size, directory, file, err);
+}
+
+int instance_walk(const char *directory, int (*visit)(void *arg, const char *name), void *arg,
+		  struct error *err)
+{
+	struct dirent **entries;
+	int count = scandir(directory, &entries, NULL, alphasort), ret = 0;
+
+	if (count < 0)
+		return error_set(err, -errno, "check its permissions", "directory '%s': %s",
+				 directory, error_name(-errno));
+	for (int i = 0; i < count; i++) {
+		char *suffix = strrchr(entries[i]->d_name, '.');
+
+		if (ret == 0 && suffix && strcmp(suffix, ".json") == 0) {
+			*suffix = '\0';
+			ret = visit(arg, entries[i]->d_name);
+		}
+		free(entries[i]);
+	}
+	free(entries);
+	return ret;
+}
+
+int instance_state_for_each(const char *sub, int (*visit)(void *arg, const char *name), void *arg,
+			    struct error *err)
+{
+	char directory[PATH_MAX];
+	int ret = instance_state_path(sub, "", directory, sizeof(directory), err);
+
+	return ret ? ret : instance_walk(directory, visit, arg, err);
 }
 
 static int write_all(int fd, const void *bytes, size_t size)

@@ -49,9 +49,22 @@ int instance_path(const char *name, const char *file, char *out, size_t size, st
 int instance_listen(const struct instance *instance, const char *file, struct error *err);
 int instance_connect(const char *name, const char *file, struct error *err);
 
+/* The store's own runtime directory, beside that of guests; it is made. */
+int instance_store_path(char *out, size_t size, struct error *err);
+
 /* A path below the state directory, whose folders are made. `sub` may be "". */
 int instance_state_path(const char *sub, const char *file, char *out, size_t size,
 			struct error *err);
+
+/*
+ * Call `visit` with the NAME of each NAME.json in folder `sub` of the state directory, in order,
+ * until it returns not 0.
+ */
+int instance_state_for_each(const char *sub, int (*visit)(void *arg, const char *name), void *arg,
+			    struct error *err);
+/* Likewise, of any directory; -ENOENT where it is not there. */
+int instance_walk(const char *directory, int (*visit)(void *arg, const char *name), void *arg,
+		  struct error *err);
 
 /* Write a whole small file, all or nothing: temporary file, sync, rename. */
 int instance_write_file(const char *path, const void *bytes, size_t size, struct error *err);

@@ -63,6 +63,7 @@ int boot_file_load(const struct boot_file *file, uint64_t offset, uint64_t lengt
 		return error_set(err, -ENOMEM, "give the guest more memory with -m",
 				 "'%s': %s does not fit into guest memory at 0x%llx", file->path,
 				 part, (unsigned long long)gpa);
+	memory_expect(memory, gpa, length);
 	ret = boot_file_read(file, offset, to, length);
 	if (ret)
 		return error_set(err, ret, NULL, "'%s': read %s: %s", file->path, part,

@@ -11,7 +11,6 @@
 
 #include "vmm/base/bytes.h"
 
-#define CODE_KEPT (64u << 10)
 #define PART_SIZE (8u << 20)
 #define HASH_BITS 18
 #define HASH_SIZE (1u << HASH_BITS)
@@ -22,10 +21,12 @@
 #define LINKS_MAX  (1u << 16)
 #define ONE_BLOCK  512u /* more of anything than a block has */
 
-#define HEAT_HOT     3u   /* times seen */
-#define HEAT_BANNED  100u /* likewise */
+#define HEAT_HOT     3u /* times seen */
+#define BAN_FIRST    4u /* likewise; each one twice as long */
+#define BAN_MAX      128u
 #define CREDIT_FIRST 512u
 #define CREDIT_MORE  16u
+#define CREDIT_MAX   4096u
 #define VAIN_MAX     3u  /* of a block */
 #define VAIN_PRICE   32u /* and of its page */
 
@@ -461,7 +462,10 @@ bool code_cache_heat(struct code_cache *c, uint64_t gpa)
 		return false;
 	}
 	if (h->seen >= HEAT_HOT) {
-		h->credit = (uint16_t)(h->credit + (h->credit < CREDIT_FIRST ? CREDIT_MORE : 0));
+		if (h->credit < CREDIT_MAX)
+			h->credit = (uint16_t)(h->credit + CREDIT_MORE);
+		if (h->credit > CREDIT_FIRST)
+			h->ban /= 2;
 		return false;
 	}
 	if (++h->seen < HEAT_HOT)
@@ -488,6 +492,13 @@ static struct block *block_at(const struct code_cache *c, const uint8_t *at)
 	return p->blocks[low].of ? p->blocks[low].of : &p->blocks[low];
 }
 
+static void page_ban(struct page_heat *h)
+{
+	uint8_t ban = h->ban ? h->ban : BAN_FIRST;
+
+	*h = (struct page_heat){.banned = ban, .ban = ban < BAN_MAX ? 2 * ban : BAN_MAX};
+}
+
 bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 {
 	struct page_heat *h;
@@ -506,7 +517,7 @@ bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 	if (h->credit >= price) {
 		h->credit = (uint16_t)(h->credit - price);
 	} else if (h->seen >= HEAT_HOT) {
-		*h = (struct page_heat){.banned = HEAT_BANNED};
+		page_ban(h);
 		cold = true;
 	}
 	if (cold)

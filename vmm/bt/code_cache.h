@@ -64,10 +64,11 @@ enum fault_string { STRING_SOURCE = 1, STRING_TARGET = 2, STRING_WRITES = 4 };
 /*
  * How often code of a page was seen running: more than a few times, it is hot. Then it has a credit
  * of faults, some to begin with, and some more each time that it is seen. Without any left windows
- * cost more than they gain, and it is as it was before, for a while.
+ * cost more than they gain, and it is as it was before, for a while: longer each time, as a new
+ * process faults for a moment only.
  */
 struct page_heat {
-	uint8_t seen, banned;
+	uint8_t seen, banned, ban; /* how long the next time */
 	uint16_t credit;
 };
 
@@ -109,8 +110,7 @@ struct code_cache {
 int code_cache_create(const struct guest_memory *memory, struct code_cache **out);
 void code_cache_destroy(struct code_cache *c);
 
-/* The block like another in gpa, rip, user, second, or NULL. The lock is held in all that follow.
- */
+/* The block like another in gpa, rip, user, second, or NULL. The lock is held, here and below. */
 struct block *code_cache_find(struct code_cache *c, const struct block *like);
 /* Room for code, as written; NULL: the part is full. */
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes);

@@ -16,20 +16,6 @@ static void writes(struct emit *e, unsigned reg)
 	e->written |= 1u << reg;
 }
 
-void emit_byte(struct emit *e, unsigned byte)
-{
-	if (e->at == e->end)
-		e->full = true;
-	else
-		*e->at++ = (uint8_t)byte;
-}
-
-void emit_number(struct emit *e, uint64_t value, unsigned bytes)
-{
-	for (unsigned i = 0; i < bytes; i++)
-		emit_byte(e, (uint8_t)(value >> 8 * i));
-}
-
 /* The bits of REX that an operand asks for. */
 static unsigned rex_rm(const struct emit_memory *m)
 {

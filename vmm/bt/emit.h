@@ -7,6 +7,8 @@
 #ifndef VMM_BT_EMIT_H
 #define VMM_BT_EMIT_H
 
+#include <string.h>
+
 #include "vmm/bt/decode.h"
 
 struct emit {
@@ -41,8 +43,25 @@ static inline struct emit_memory emit_at(unsigned base, int32_t displacement)
 				    .displacement = displacement};
 }
 
-void emit_byte(struct emit *e, unsigned byte);
-void emit_number(struct emit *e, uint64_t value, unsigned bytes);
+static inline void emit_byte(struct emit *e, unsigned byte)
+{
+	if (e->at == e->end)
+		e->full = true;
+	else
+		*e->at++ = (uint8_t)byte;
+}
+
+/* Its low 1 to 8 bytes. */
+static inline void emit_number(struct emit *e, uint64_t value, unsigned bytes)
+{
+	if ((size_t)(e->end - e->at) < bytes) {
+		e->full = true;
+		e->at = e->end;
+		return;
+	}
+	memcpy(e->at, &value, bytes);
+	e->at += bytes;
+}
 
 /* MOV; sizes in bytes. 4 bytes clear the upper half of a register; loads of 1 and 2 do, too. */
 void emit_load(struct emit *e, unsigned reg, struct emit_memory from, unsigned size);

@@ -20,7 +20,7 @@ static uint64_t empty_tag(unsigned index)
 	return index == 0 || index == FAST_ENTRIES - 1;
 }
 
-/* And of known code: the negation of an address that has another index. */
+/* And of known code: the negation of an address that has another index, in both ways. */
 static uint64_t no_jump(unsigned index)
 {
 	return index == 0;
@@ -33,6 +33,11 @@ static void fast_init(struct fast_tlb *t)
 	t->tag[FAST_ENTRIES - 1] = empty_tag(FAST_ENTRIES - 1);
 }
 
+static void jump_init(struct jump_table *t)
+{
+	t->way[0].entry[0].tag = t->way[1].entry[0].tag = no_jump(0);
+}
+
 static struct lookaside_space *space_new(void)
 {
 	struct lookaside_space *s = calloc(1, sizeof(*s));
@@ -41,7 +46,7 @@ static struct lookaside_space *space_new(void)
 		return NULL;
 	fast_init(&s->tlb[0]);
 	fast_init(&s->tlb[1]);
-	s->jump.entry[0].tag = no_jump(0);
+	jump_init(&s->jump);
 	return s;
 }
 
@@ -63,7 +68,7 @@ int lookaside_create(struct lookaside *l)
 	l->jump[0] = calloc(1, sizeof(*l->jump[0]));
 	if (!l->space[0] || !l->jump[0])
 		return -ENOMEM;
-	l->jump[0]->entry[0].tag = no_jump(0);
+	jump_init(l->jump[0]);
 	for (unsigned i = 0; i < 4; i++) {
 		l->tlb[i / 2][i % 2] = calloc(1, sizeof(struct fast_tlb));
 		if (!l->tlb[i / 2][i % 2])
@@ -95,26 +100,40 @@ static bool is_empty(const struct fast_tlb *t, unsigned index)
 	return t->tag[index] == empty_tag(index);
 }
 
+static bool is_low(const struct fast_tlb *t, unsigned index)
+{
+	return TAG_LOW_HALF(t->tag[index]);
+}
+
+static void log_add(struct fast_log *log, unsigned index)
+{
+	if (log->count < FAST_LOG)
+		log->index[log->count] = (uint16_t)index;
+	log->count++;
+}
+
+static void log_drop(struct fast_tlb *t, bool low)
+{
+	struct fast_log *log = &t->log[low];
+
+	for (unsigned i = 0; i < log->count; i++)
+		if (is_low(t, log->index[i]) == low)
+			fast_drop(t, log->index[i]);
+	log->count = 0;
+}
+
 static void fast_clear(struct fast_tlb *t, bool global)
 {
-	unsigned kept = 0;
-
-	if (t->filled > FAST_LOG) {
+	if (t->log[0].count > FAST_LOG || t->log[1].count > FAST_LOG) {
 		memset(t->tag, 0, sizeof(t->tag));
 		fast_init(t);
-		t->filled = 0;
+		t->log[0].count = t->log[1].count = 0;
 	}
-	for (unsigned i = 0; i < t->filled; i++) {
-		unsigned index = t->log[i];
-
-		if (!global && !t->private_high && !is_empty(t, index) &&
-		    !TAG_LOW_HALF(t->tag[index]))
-			t->log[kept++] = (uint16_t)index;
-		else
-			fast_drop(t, index);
+	if (global || t->private_high) {
+		log_drop(t, false);
+		t->private_high = false;
 	}
-	t->filled = kept;
-	t->private_high = false;
+	log_drop(t, true);
 }
 
 void lookaside_fill(struct engine_vcpu *cpu, uint64_t linear, bool write, const uint8_t *host,
@@ -123,24 +142,24 @@ void lookaside_fill(struct engine_vcpu *cpu, uint64_t linear, bool write, const 
 	struct fast_tlb *t = cpu->world.lookaside.tlb[cpu->tlb_mode][write];
 	unsigned index = linear >> 12 & (FAST_ENTRIES - 1);
 	uint64_t page = linear & ~4095ull;
+	bool low = !(linear >> 63);
 
-	if (is_empty(t, index)) {
-		if (t->filled < FAST_LOG)
-			t->log[t->filled] = (uint16_t)index;
-		t->filled++;
-	}
+	if (is_empty(t, index) || is_low(t, index) != low)
+		log_add(&t->log[low], index);
 	t->tag[index] = -(linear >> 12);
 	t->addend[index] = (uint64_t)(uintptr_t)host - page;
-	t->private_high |= !global && linear >> 63;
+	t->private_high |= !global && !low;
 }
 
 static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
 {
+	struct fast_log *log = &t->log[!(linear >> 63)];
+
 	/* Each stays in the log: to clear it twice does no harm. */
-	for (unsigned i = 0; i < t->filled && i < FAST_LOG && size > 4096; i++)
-		if (-t->tag[t->log[i]] - (linear >> 12) < size >> 12)
-			fast_drop(t, t->log[i]);
-	if (t->filled > FAST_LOG && size > 4096)
+	for (unsigned i = 0; i < log->count && i < FAST_LOG && size > 4096; i++)
+		if (-t->tag[log->index[i]] - (linear >> 12) < size >> 12)
+			fast_drop(t, log->index[i]);
+	if (log->count > FAST_LOG && size > 4096)
 		fast_clear(t, true);
 	if (t->tag[linear >> 12 & (FAST_ENTRIES - 1)] == -(linear >> 12))
 		fast_drop(t, linear >> 12 & (FAST_ENTRIES - 1));
@@ -148,11 +167,22 @@ static void fast_invalidate(struct fast_tlb *t, uint64_t linear, uint64_t size)
 
 /* Known code. */
 
+static unsigned jump_index(unsigned way, uint64_t rip)
+{
+	return (way ? rip + (rip >> JUMP_SHIFT) : rip) & (JUMP_ENTRIES - 1);
+}
+
+static void way_empty(struct jump_way *w)
+{
+	for (unsigned i = 0; i < w->count; i++)
+		w->entry[w->log[i]].tag = no_jump(w->log[i]);
+	w->count = 0;
+}
+
 static void table_empty(struct jump_table *t)
 {
-	for (unsigned i = 0; i < t->count; i++)
-		t->entry[t->log[i]].tag = no_jump(t->log[i]);
-	t->count = 0;
+	way_empty(&t->way[0]);
+	way_empty(&t->way[1]);
 	t->private = false;
 	memset(t->page, 0, sizeof(t->page));
 }
@@ -165,31 +195,43 @@ static bool table_has(const struct jump_table *t, uint64_t linear, uint64_t size
 	return false;
 }
 
-static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
+static void way_clear(struct jump_way *w, uint64_t linear, uint64_t size)
 {
 	unsigned kept = 0;
 
+	for (unsigned i = 0; i < w->count; i++) {
+		struct jump_entry *j = &w->entry[w->log[i]];
+
+		if (-j->tag - linear >= size)
+			w->log[kept++] = w->log[i];
+		else
+			j->tag = no_jump(w->log[i]);
+	}
+	w->count = kept;
+}
+
+static void table_clear(struct jump_table *t, uint64_t linear, uint64_t size)
+{
 	if (!table_has(t, linear, size))
 		return;
 	/* What begins ahead of it may be in it. */
 	linear -= INSN_LENGTH_MAX - 1;
 	size += INSN_LENGTH_MAX - 1;
-	for (unsigned i = 0; i < t->count; i++) {
-		struct jump_entry *j = &t->entry[t->log[i]];
+	way_clear(&t->way[0], linear, size);
+	way_clear(&t->way[1], linear, size);
+}
 
-		if (-j->tag - linear >= size)
-			t->log[kept++] = t->log[i];
-		else
-			j->tag = no_jump(t->log[i]);
-	}
-	t->count = kept;
+static void way_add(struct jump_way *w, unsigned index, const struct jump_entry *entry)
+{
+	if (w->entry[index].tag == no_jump(index))
+		w->log[w->count++] = (uint16_t)index;
+	w->entry[index] = *entry;
 }
 
 void lookaside_add_code(struct engine_vcpu *cpu, const uint8_t *code, bool across)
 {
 	struct jump_table *t = cpu->world.lookaside.jump[cpu->cpl == 3];
-	unsigned index = cpu->rip & (JUMP_ENTRIES - 1);
-	struct jump_entry *j = &t->entry[index];
+	struct jump_entry entry = {.tag = -cpu->rip, .code = code};
 	uint64_t page = cpu->rip >> 12;
 	bool global;
 
@@ -198,17 +240,21 @@ void lookaside_add_code(struct engine_vcpu *cpu, const uint8_t *code, bool acros
 		t->page[i / 64 % 1024] |= 1ull << i % 64;
 		t->private |= !linear_page(cpu, i << 12, TLB_FETCH, &global) || !global;
 	}
-	if (j->tag == no_jump(index))
-		t->log[t->count++] = (uint16_t)index;
-	*j = (struct jump_entry){.tag = -cpu->rip, .code = code};
+	way_add(&t->way[0], jump_index(0, cpu->rip), &entry);
+	way_add(&t->way[1], jump_index(1, cpu->rip), &entry);
 }
 
 const uint8_t *lookaside_code(const struct engine_vcpu *cpu)
 {
 	const struct jump_table *t = cpu->world.lookaside.jump[cpu->cpl == 3];
-	const struct jump_entry *j = &t->entry[cpu->rip & (JUMP_ENTRIES - 1)];
 
-	return j->tag == -cpu->rip ? j->code : NULL;
+	for (unsigned way = 0; way < 2; way++) {
+		const struct jump_entry *j = &t->way[way].entry[jump_index(way, cpu->rip)];
+
+		if (j->tag == -cpu->rip)
+			return j->code;
+	}
+	return NULL;
 }
 
 void lookaside_forget_code(struct engine_vcpu *cpu)

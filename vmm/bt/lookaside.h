@@ -20,27 +20,41 @@ struct engine_vcpu;
 #define FAST_ENTRIES 65536u
 #define FAST_LOG     16384u
 
+/* Entries that may be in use; more than FAST_LOG: anything may be. */
+struct fast_log {
+	unsigned count;
+	uint16_t index[FAST_LOG];
+};
+
 struct fast_tlb {
 	uint64_t tag[FAST_ENTRIES];
 	uint64_t addend[FAST_ENTRIES];
-	unsigned filled;   /* entries in use, by the log; more than FAST_LOG: anything may be */
-	bool private_high; /* one of the upper half that is not global */
-	uint16_t log[FAST_LOG];
+	bool private_high;      /* one of the upper half that is not global */
+	struct fast_log log[2]; /* of the upper half, of the lower: what a CR3 write drops */
 };
 
-/* Known code: the negated address, by its low 16 bits, and where its translation runs. */
+/*
+ * Known code: the negated address, and where its translation runs. First by the address's low 16
+ * bits, which translated code looks up in line; those where functions begin are often the same.
+ * What is not there is looked for by the sum of the address and of itself shifted.
+ */
 #define JUMP_ENTRIES 65536u
+#define JUMP_SHIFT   11u
 
 struct jump_entry {
 	uint64_t tag;
 	const uint8_t *code;
 };
 
-struct jump_table {
+struct jump_way {
 	struct jump_entry entry[JUMP_ENTRIES];
 	unsigned count;
-	bool private; /* one is not of a global page */
 	uint16_t log[JUMP_ENTRIES];
+};
+
+struct jump_table {
+	struct jump_way way[2];
+	bool private;        /* one is not of a global page */
 	uint64_t page[1024]; /* a bit a page that one is of, by its number's low bits */
 };
 

@@ -124,6 +124,11 @@ static inline void lower_forget(struct lowering *l)
 void lower_remember(struct lowering *l);
 /* lower_control.c: the present instruction is a target: poll, if one further on jumps here. */
 void lower_loop_head(struct lowering *l);
+/*
+ * The entry of known code whose index in that way is in C: H is where it is, and C zero if it is of
+ * the address in T.
+ */
+void lower_jump_entry(struct emit *e, unsigned way);
 void lower_cold_jumps(struct lowering *l);
 /*
  * lower_control.c: on to an address that is known, or that is in T. `undo`: what RSP must be moved

@@ -9,6 +9,7 @@
 
 #include "vmm/bt/decode_impl.h"
 #include "vmm/bt/lower.h"
+#include "vmm/bt/translate.h"
 
 #define FIELD(name) emit_field(offsetof(struct engine_vcpu, name))
 
@@ -37,21 +38,14 @@ static void leave_branch(struct lowering *l, const uint8_t *to, int32_t undo)
 	lower_leave(l, to);
 }
 
-void lower_goto_t(struct lowering *l, int32_t undo)
+void lower_jump_entry(struct emit *e, unsigned way)
 {
-	struct emit *e = &l->e;
 	struct emit_memory m = emit_at(GLUE_C, 0);
-	uint8_t *skip;
 
-	emit_load(e, GLUE_C, FIELD(attention), 1);
-	skip = emit_skip_if_zero(e);
-	leave_branch(l, l->world->attention, undo);
-	emit_skip_end(e, skip);
-	emit_extend_16(e, GLUE_C, GLUE_T); /* the low bits of JUMP_ENTRIES */
 	emit_load(e, GLUE_H, FIELD(world.jumps), 8);
 	m.index = GLUE_C;
 	emit_lea(e, GLUE_C, m, 8); /* twice: entries have 16 bytes */
-	m = emit_at(GLUE_H, 0);
+	m = emit_at(GLUE_H, (int32_t)(way * sizeof(struct jump_way)));
 	m.index = GLUE_C;
 	m.scale = 8;
 	emit_lea(e, GLUE_H, m, 8);
@@ -59,8 +53,21 @@ void lower_goto_t(struct lowering *l, int32_t undo)
 	m = emit_at(GLUE_C, 0);
 	m.index = GLUE_T;
 	emit_lea(e, GLUE_C, m, 8);
+}
+
+void lower_goto_t(struct lowering *l, int32_t undo)
+{
+	struct emit *e = &l->e;
+	uint8_t *skip;
+
+	emit_load(e, GLUE_C, FIELD(attention), 1);
 	skip = emit_skip_if_zero(e);
-	leave_branch(l, l->world->lookup, undo);
+	leave_branch(l, l->world->attention, undo);
+	emit_skip_end(e, skip);
+	emit_extend_16(e, GLUE_C, GLUE_T); /* the low bits of JUMP_ENTRIES */
+	lower_jump_entry(e, 0);
+	skip = emit_skip_if_zero(e);
+	leave_branch(l, l->world->second, undo);
 	emit_skip_end(e, skip);
 	emit_jump_memory(e, emit_at(GLUE_H, offsetof(struct jump_entry, code)));
 }
@@ -78,7 +85,7 @@ static void goto_known(struct lowering *l, uint64_t rip)
 	m.index = GLUE_T;
 	emit_lea(e, GLUE_C, m, 8);
 	skip = emit_skip_if_zero(e);
-	lower_leave(l, l->world->lookup);
+	lower_leave(l, l->world->second);
 	emit_skip_end(e, skip);
 	emit_jump_memory(e, emit_at(GLUE_H, at + (int32_t)offsetof(struct jump_entry, code)));
 }
@@ -95,9 +102,15 @@ static void add_link(struct lowering *l, uint8_t *jump, uint64_t rip)
 	l->link[l->link_count++] = (struct lowered_jump){.jump = jump, .rip = rip, .from = l->rip};
 }
 
+/* In the same page, and so is all of the instruction there. */
 static bool is_near(const struct lowering *l, uint64_t rip)
 {
-	return rip >> 12 == l->first >> 12;
+	unsigned left = 4096 - (rip & 4095);
+
+	if (rip >> 12 != l->first >> 12)
+		return false;
+	return rip < l->first || left >= INSN_LENGTH_MAX ||
+	       !translate_is_across(l->line + (rip - l->first), left);
 }
 
 /* Where an instruction of this block's own begins; NULL: it is none, or is yet to come. */

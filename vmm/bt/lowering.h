@@ -75,7 +75,8 @@ struct lowering {
 	const struct world_code *world;
 	uint64_t rip, next_rip; /* of the instruction */
 	uint64_t first;         /* of the block */
-	const uint8_t *raw;     /* its bytes */
+	const uint8_t *line;    /* the bytes there */
+	const uint8_t *raw;     /* the instruction's */
 	const uint8_t *end;     /* of the page's */
 	const struct insn *insn;
 	struct insn insns[BLOCK_INSNS]; /* all, and their addresses */

@@ -11,6 +11,7 @@
 #include "vmm/bt/segment.h"
 #include "vmm/bt/system.h"
 #include "vmm/bt/vcpu.h"
+#include "vmm/bt/vm_impl.h"
 
 enum msr_rule {
 	MSR_ANY,       /* holds what is written */
@@ -111,6 +112,23 @@ static bool rule_allows(const struct msr_row *row, uint64_t value)
 uint64_t cpu_tsc(const struct engine_vcpu *cpu)
 {
 	return __rdtsc() + cpu->tsc_offset;
+}
+
+/*
+ * Counters that are in step are read one after the other, and set one after the other: within a
+ * second of the first vCPU's they are taken for one counter, as KVM does.
+ */
+void cpu_tsc_restore(struct engine_vcpu *cpu, uint64_t value)
+{
+	struct engine_vm *vm = cpu->vm;
+	uint64_t now = __rdtsc(), second = vm->tsc_khz * 1000ull;
+	uint64_t ahead = value - (now + vm->tsc_offset);
+
+	cpu->tsc_offset = vm->tsc_offset;
+	if (cpu->index == 0 || ahead + second > 2 * second)
+		cpu->tsc_offset = value - now;
+	if (cpu->index == 0)
+		vm->tsc_offset = cpu->tsc_offset;
 }
 
 /* The local APIC's. */

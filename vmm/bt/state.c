@@ -23,6 +23,9 @@ static const uint32_t msr_list[] = {
 	0xc0000083, 0xc0000084, 0xc0000102, 0xc0000103, 0xc0010015,
 };
 
+#define MSR_TSC        0x10u
+#define MSR_TSC_ADJUST 0x3bu
+
 #define RFLAGS_ALL 0x3f7fd7u
 #define CR0_ALL                                                                                    \
 	(CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | \
@@ -88,7 +91,41 @@ static void load_cr3(struct engine_vcpu *cpu, uint64_t cr3)
 	cpu->cr3 = cr3;
 }
 
-static int state_apply(struct engine_vcpu *cpu, const struct cpu_state *in)
+/* What KVM has and this guest has not: it is 0, or as KVM makes it and of no effect here. */
+static bool is_without_effect(const struct cpu_msr *msr)
+{
+	static const struct cpu_msr known[] = {
+		{0x1a0, 0x1},    /* MISC_ENABLE: fast strings */
+		{0x1a0, 0x1800}, /* no BTS, no PEBS */
+		{0x1a0, 0x1801},
+		{0x4b564d05, 0x1},       /* the host polls before it halts */
+		{0xc0010015, 0x1000000}, /* HWCR: the TSC counts at P0's rate */
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
+		if (msr->index == known[i].index && msr->value == known[i].value)
+			return true;
+	return msr->value == 0;
+}
+
+static int msrs_apply(struct engine_vcpu *cpu, const struct cpu_state *in, struct error *err)
+{
+	for (unsigned i = 0; i < in->msr_count; i++) {
+		uint64_t value = in->msr[i].value;
+
+		/* Not as a guest writes these two: each write changes both. */
+		if (in->msr[i].index == MSR_TSC)
+			cpu_tsc_restore(cpu, value);
+		else if (in->msr[i].index == MSR_TSC_ADJUST)
+			cpu->tsc_adjust = value;
+		else if (msr_write(cpu, in->msr[i].index, value) && !is_without_effect(&in->msr[i]))
+			return error_set(err, -EINVAL, NULL, "MSR 0x%x: 0x%llx is refused",
+					 in->msr[i].index, (unsigned long long)value);
+	}
+	return 0;
+}
+
+static int state_apply(struct engine_vcpu *cpu, const struct cpu_state *in, struct error *err)
 {
 	memcpy(cpu->gpr, in->gpr, sizeof(cpu->gpr));
 	memcpy(cpu->segment, in->segment, sizeof(cpu->segment));
@@ -114,25 +151,26 @@ static int state_apply(struct engine_vcpu *cpu, const struct cpu_state *in)
 	tlb_flush(cpu, true);
 	debug_update(cpu);
 	load_cr3(cpu, in->cr3);
-	if (cpu_set_xcr0(cpu, in->xcr0) || fpu_state_set(cpu, in))
-		return -EINVAL;
-	for (unsigned i = 0; i < in->msr_count; i++)
-		if (msr_write(cpu, in->msr[i].index, in->msr[i].value))
-			return -EINVAL;
-	return 0;
+	if (cpu_set_xcr0(cpu, in->xcr0))
+		return error_set(err, -EINVAL, "restore it on a host that has as much as its own",
+				 "XCR0 0x%llx", (unsigned long long)in->xcr0);
+	if (fpu_state_set(cpu, in))
+		return error_set(err, -EINVAL, NULL, "XSAVE image");
+	return msrs_apply(cpu, in, err);
 }
 
-int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in)
+int bt_state_set(struct engine_vcpu *cpu, const struct cpu_state *in, struct error *err)
 {
+	struct error again = {0};
 	struct cpu_state old;
 	int ret;
 
 	if (!is_possible(in))
-		return -EINVAL;
+		return error_set(err, -EINVAL, NULL, "registers that cannot be");
 	bt_state_get(cpu, &old);
-	ret = state_apply(cpu, in);
+	ret = state_apply(cpu, in, err);
 	if (ret)
-		state_apply(cpu, &old);
+		state_apply(cpu, &old, &again);
 	return ret;
 }
 

@@ -46,5 +46,7 @@ bool cpu_has(const struct engine_vcpu *cpu, uint32_t function, enum cpuid_regist
 
 /* The guest's time-stamp counter. */
 uint64_t cpu_tsc(const struct engine_vcpu *cpu);
+/* From a saved state. TSC_ADJUST is of the state, too, and stays. The vCPU does not run. */
+void cpu_tsc_restore(struct engine_vcpu *cpu, uint64_t value);
 
 #endif

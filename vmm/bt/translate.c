@@ -41,6 +41,7 @@
 #include "vmm/bt/translate.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "vmm/bt/lower.h"
@@ -365,6 +366,26 @@ static const uint8_t *emit_exit(struct code_cache *c, struct emit *e, enum world
 	return at;
 }
 
+/* The second way of known code, behind the first (lower_goto_t). RIP is in T. */
+static const uint8_t *emit_second(struct code_cache *c, struct emit *e, const uint8_t *lookup)
+{
+	const uint8_t *at = code_cache_executed(c, e->at);
+	struct emit_memory m = emit_at(GLUE_C, 0);
+	uint8_t *skip;
+
+	emit_rorx(e, GLUE_C, GLUE_T, JUMP_SHIFT, 8);
+	m.index = GLUE_T;
+	emit_lea(e, GLUE_C, m, 8);
+	emit_extend_16(e, GLUE_C, GLUE_C);
+	lower_jump_entry(e, 1);
+	skip = emit_skip_if_zero(e);
+	emit_jump_aim(emit_jump(e), code_cache_written(c, lookup));
+	emit_skip_end(e, skip);
+	emit_store_constant(e, FIELD(world.branch_rip), 0);
+	emit_jump_memory(e, emit_at(GLUE_H, offsetof(struct jump_entry, code)));
+	return at;
+}
+
 void translate_world(struct code_cache *c, struct world_code *out)
 {
 	struct emit e = {.at = c->write, .end = c->write + CODE_KEPT};
@@ -372,6 +393,7 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	out->enter = code_cache_executed(c, e.at);
 	emit_enter(&e);
 	out->lookup = emit_exit(c, &e, WORLD_LOOKUP, true);
+	out->second = emit_second(c, &e, out->lookup);
 	out->interpret = emit_exit(c, &e, WORLD_INTERPRET, true);
 	out->attention = emit_exit(c, &e, WORLD_ATTENTION, true);
 	out->fill = emit_exit(c, &e, WORLD_FILL, false);
@@ -512,12 +534,19 @@ static bool lower_by_interpreter(struct lowering *l)
 	return true;
 }
 
+bool translate_is_across(const uint8_t *bytes, unsigned left)
+{
+	struct insn insn;
+
+	return decode(bytes, left, DECODE_64, &insn) == -EAGAIN;
+}
+
 /* Returns the guest's bytes. */
 static unsigned lower_block(struct lowering *l, const uint8_t *first)
 {
 	uint64_t end = l->first;
 
-	l->raw = first;
+	l->raw = l->line = first;
 	line_find(l, first);
 	for (l->at = 0; l->at < l->count && !l->ended;) {
 		unsigned run;

@@ -230,14 +230,10 @@ static void sleep_until_woken(struct engine_vcpu *cpu)
 	pthread_mutex_unlock(&cpu->wait_lock);
 }
 
-static void take_requests(struct engine_vcpu *cpu)
+void bt_vcpu_take_requests(struct engine_vcpu *cpu)
 {
 	int vector;
 
-	if (atomic_exchange(&cpu->flush_pending, false))
-		tlb_flush(cpu, true);
-	if (atomic_exchange(&cpu->writes_pending, false))
-		tlb_flush_writes(cpu);
 	if (atomic_exchange(&cpu->init_pending, false))
 		take_init(cpu);
 	vector = atomic_exchange(&cpu->sipi_vector, -1);
@@ -250,7 +246,10 @@ static bool run_batch(struct engine_vcpu *cpu)
 {
 	bool alive = true;
 
-	if (!(cpu->vm->code ? world_run(cpu) : interp_run(cpu, BATCH)))
+	if (!cpu->vm->code)
+		alive = interp_run(cpu, BATCH) || interp_deliver_fault(cpu);
+	/* A fault is no reason to look at timers. */
+	while (cpu->vm->code && alive && !world_run(cpu))
 		alive = interp_deliver_fault(cpu);
 	/* A load of SS keeps its own breakpoint, too, for behind the next instruction. */
 	if (cpu->debug_pending && cpu->shadow == CPU_SHADOW_MOV_SS) {
@@ -288,7 +287,7 @@ static enum vcpu_exit run(struct engine_vcpu *cpu)
 		atomic_store(&cpu->attention, false);
 		if (atomic_exchange(&cpu->kicked, false))
 			return VCPU_EXIT_KICKED;
-		take_requests(cpu);
+		bt_vcpu_take_requests(cpu);
 		run_timers(cpu);
 		if (cpu->activity != CPU_RUNNING) {
 			sleep_until_woken(cpu);

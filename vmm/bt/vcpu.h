@@ -13,6 +13,8 @@ enum vcpu_exit bt_vcpu_run(struct engine_vcpu *cpu, struct error *err);
 void bt_vcpu_kick(struct engine_vcpu *cpu);
 /* Any thread: the run loop looks at what is pending, awake or not. */
 void bt_vcpu_wake(struct engine_vcpu *cpu);
+/* INIT and SIPI that came. On its thread, or while it does not run. */
+void bt_vcpu_take_requests(struct engine_vcpu *cpu);
 
 /* msr.c: IA32_APIC_BASE has changed. */
 void cpu_lapic_moved(struct engine_vcpu *cpu);

@@ -10,6 +10,7 @@
 #include "devices/i8259.h"
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
+#include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 #include "vmm/bt/bt.h"
@@ -200,7 +201,10 @@ static int bt_vcpu_state_get(struct engine_vcpu *cpu, struct cpu_state *out, str
 	struct lapic_state lapic;
 
 	(void)err;
+	/* The state has no place for them, so that they happen now, as KVM has it. */
+	bt_vcpu_take_requests(cpu);
 	bt_state_get(cpu, out);
+	out->events.nmi_pending = atomic_load(&cpu->nmi_pending);
 	if (!cpu->halted)
 		out->activity = cpu->activity;
 	lapic_state_get(cpu->lapic, &lapic);
@@ -220,21 +224,43 @@ static int bt_vcpu_state_get(struct engine_vcpu *cpu, struct cpu_state *out, str
 	return 0;
 }
 
+/*
+ * KVM may have been stopped between an interrupt's acknowledgement and its delivery: it is
+ * requested once more. An exception, or INT n, comes again with its instruction.
+ */
+static void delivery_undo(const struct cpu_events *events, uint8_t *page)
+{
+	uint8_t *isr = page + 16 * (0x10 + events->interrupt_vector / 32u), *irr = isr + 16 * 0x10;
+	uint32_t bit = 1u << events->interrupt_vector % 32;
+
+	if (!events->interrupt_injected || events->interrupt_soft || !(le32_get(isr) & bit))
+		return;
+	le32_put(isr, le32_get(isr) & ~bit);
+	le32_put(irr, le32_get(irr) | bit);
+}
+
 static int bt_vcpu_state_set(struct engine_vcpu *cpu, const struct cpu_state *in, struct error *err)
 {
 	struct lapic_state lapic = {.base = in->apic_base};
 	int ret;
 
 	memcpy(lapic.page, in->lapic, sizeof(lapic.page));
+	delivery_undo(&in->events, lapic.page);
 	for (unsigned i = 0; i < in->msr_count && i < CPU_MSRS_MAX; i++)
 		if (in->msr[i].index == 0x6e0)
 			lapic.tsc_deadline = in->msr[i].value;
-	ret = lapic_state_set(cpu->lapic, &lapic);
+	ret = bt_state_set(cpu, in, err);
+	/* Behind the counter that its deadline is of. */
+	if (ret == 0 && lapic_state_set(cpu->lapic, &lapic))
+		ret = error_set(err, -EINVAL, NULL, "local APIC");
 	cpu_lapic_moved(cpu);
-	if (ret == 0)
-		ret = bt_state_set(cpu, in);
+	atomic_store(&cpu->nmi_pending, in->events.nmi_pending || in->events.nmi_injected);
+	if (in->events.nmi_injected)
+		cpu->nmi_masked = false; /* until it is delivered */
+	atomic_store(&cpu->init_pending, false);
+	atomic_store(&cpu->sipi_vector, -1);
 	if (ret)
-		return error_set(err, ret, NULL, "vCPU %u: its state is refused", cpu->index);
+		return error_prefix(err, ret, "vCPU %u: its state is refused", cpu->index);
 	cpu->activity = in->activity == CPU_HALTED ? CPU_RUNNING : (uint8_t)in->activity;
 	return 0;
 }
@@ -243,9 +269,9 @@ static int bt_chips_state_get(struct engine_vm *vm, struct chips_state *out, str
 {
 	(void)err;
 	memset(out, 0, sizeof(*out));
+	i8254_state_get(vm->pit, out->pit, &out->pit_flags); /* first: see there */
 	i8259_state_get(vm->pic, out->pic);
 	ioapic_state_get(vm->ioapic, &out->ioapic);
-	i8254_state_get(vm->pit, out->pit, &out->pit_flags);
 	out->clock_ns = kvmclock_ns(vm);
 	return 0;
 }

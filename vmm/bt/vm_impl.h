@@ -12,11 +12,12 @@
 struct world_code {
 	const uint8_t *enter;              /* a function of no arguments; GS is set */
 	const uint8_t *lookup, *interpret; /* exit_rip is in T (lower.h) */
-	const uint8_t *attention;          /* so it is here */
-	const uint8_t *vectors, *x87;      /* to load them: exit_rip is in T, resume is stored */
-	const uint8_t *fill, *insn;        /* exit_rip is stored */
-	const uint8_t *fault;              /* likewise: the interpreter finds out what it is */
-	bool has_smap;                     /* the guest's processors have STAC and CLAC */
+	const uint8_t *second;        /* likewise: ahead of that, the second way of known code */
+	const uint8_t *attention;     /* so it is here */
+	const uint8_t *vectors, *x87; /* to load them: exit_rip is in T, resume is stored */
+	const uint8_t *fill, *insn;   /* exit_rip is stored */
+	const uint8_t *fault;         /* likewise: the interpreter finds out what it is */
+	bool has_smap;                /* the guest's processors have STAC and CLAC */
 };
 
 #define DOORBELLS_MAX 1024u
@@ -29,6 +30,7 @@ struct engine_vm {
 	struct i8259 *pic;
 	struct i8254 *pit;
 	uint32_t tsc_khz;
+	uint64_t tsc_offset;      /* of the first vCPU, when its state was set last */
 	uint64_t clock_origin_ns; /* CLOCK_MONOTONIC at which the paravirtual clock was 0 */
 
 	/* irq.c: eventfds that become messages, on a thread of their own. */

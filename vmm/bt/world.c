@@ -268,12 +268,11 @@ static bool is_across(const struct engine_vcpu *cpu, const uint8_t *page)
 {
 	unsigned offset = cpu->rip & 4095, left = 4096 - offset;
 	uint8_t bytes[INSN_LENGTH_MAX];
-	struct insn insn;
 
 	if (left >= INSN_LENGTH_MAX)
 		return false;
 	guest_copy(bytes, page + offset, left);
-	return decode(bytes, left, DECODE_64, &insn) == -EAGAIN;
+	return translate_is_across(bytes, left);
 }
 
 static const uint8_t *block_code(struct engine_vcpu *cpu)
@@ -438,7 +437,7 @@ static void enter(struct engine_vcpu *cpu, const uint8_t *code)
 	w->target = code;
 	w->fast[0] = w->lookaside.tlb[cpu->tlb_mode][0];
 	w->fast[1] = w->lookaside.tlb[cpu->tlb_mode][1];
-	w->jumps = w->lookaside.jump[cpu->cpl == 3]->entry;
+	w->jumps = w->lookaside.jump[cpu->cpl == 3]->way;
 	w->host_flags = (cpu->rflags & FLAGS_CARRIED) | RFLAGS_IF | RFLAGS_ONE;
 	memcpy(&run, &cpu->vm->world_code.enter, sizeof(run));
 	run();

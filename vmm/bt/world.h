@@ -84,7 +84,7 @@ struct world {
 	/* The branch that led to exit_rip, or 0; what takes back how it moved RSP. */
 	uint64_t branch_rip, branch_undo;
 	struct fast_tlb *fast[2]; /* of the present mode: to read, to write */
-	struct jump_entry *jumps; /* of the present privilege */
+	struct jump_way *jumps;   /* of the present privilege */
 
 	struct lookaside lookaside;
 	struct world_counts counts;

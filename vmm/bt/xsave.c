@@ -457,7 +457,7 @@ void fpu_state_get(const struct engine_vcpu *cpu, struct cpu_state *out)
 	const struct fpu_layout *l = &cpu->native->layout;
 	const struct vector_state *v = &cpu->vector;
 	uint8_t *area = out->xsave;
-	uint64_t bits = in_use(v);
+	uint64_t bits = in_use(v) & l->components;
 
 	if (v->mxcsr != MXCSR_INITIAL)
 		bits |= COMPONENT(SSE);

@@ -7,7 +7,9 @@
 #include <stdint.h>
 
 #include "net/net.h"
+#include "net/network.h"
 #include "vmm/base/error.h"
+#include "vmm/base/throttle.h"
 #include "vmm/core/engine.h"
 #include "vmm/machine/board.h"
 
@@ -23,15 +25,28 @@ struct option_disk {
 	const char *path;
 	const char *format;
 	bool read_only;
-	unsigned queues; /* 0: as many as vCPUs */
+	bool allow_backing; /* the image may name other files */
+	unsigned queues;    /* 0: as many as vCPUs */
 };
 
 struct option_nic {
-	const char *tap;
+	/* One of them. */
+	const char *tap, *network;
+	bool user;
+	bool optional; /* nobody asked for it */
 	bool has_mac;
 	uint8_t mac[NET_MAC];
 	unsigned queues; /* 0: as many as vCPUs */
 	bool spoof;
+	uint32_t address; /* in host order; 0: any */
+	struct throttle_rates rates;
+};
+
+/* Options of `run` as they were given, so that a snapshot can say them again. */
+#define OPTIONS_SAID_MAX  96u
+#define OPTIONS_SAID_TEXT 16384u
+struct option_said {
+	const char *name, *value; /* "" for a switch */
 };
 
 /* All options, whatever the command; unset ones have their defaults. */
@@ -39,17 +54,33 @@ struct options {
 	const char *kernel, *initrd, *append;
 	unsigned disk_count;
 	struct option_disk disk[BOARD_DISKS_MAX];
+	bool no_nic; /* "none" */
 	unsigned nic_count;
 	struct option_nic nic[BOARD_NICS_MAX];
+	const char *net_type, *net_cidr, *net_bridge, *net_public; /* of a network that is made */
+	const char *net_file;                                      /* of a capture */
+	const char *balancer_by;
+	unsigned forward_count;
+	struct net_forward forward[NET_FORWARDS_MAX];
+	unsigned group_count;
+	const char *group[NETWORK_GROUPS_MAX]; /* security groups */
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
+	bool engine_given;
 	enum translation translation;
 	bool paravirtual;
 	bool detach;
 	bool force;
 	bool json;
 	unsigned timeout_s;
+	/* Of snapshots and volumes. */
+	const char *comment, *as;
+	bool disk_only, discard, tree;
+	unsigned said_count;
+	struct option_said said[OPTIONS_SAID_MAX];
+	size_t said_used;
+	char said_text[OPTIONS_SAID_TEXT];
 	/* Words that are no options, and those behind "--". */
 	int word_count;
 	char **word;
@@ -80,7 +111,14 @@ enum {
 	CMD_RM = 1 << 8,
 	CMD_DOCTOR = 1 << 9,
 	CMD_COMPLETION = 1 << 10,
-	CMD_ALL = (1 << 11) - 1,
+	CMD_NET = 1 << 11,
+	CMD_PORT = 1 << 12,
+	CMD_SG = 1 << 13,
+	CMD_BALANCER = 1 << 14,
+	CMD_VOLUME = 1 << 15,
+	CMD_SNAPSHOT = 1 << 16,
+	CMD_STORE = 1 << 17,
+	CMD_ALL = (1 << 18) - 1,
 };
 
 struct option_spec {
@@ -93,6 +131,9 @@ struct option_spec {
 	int (*parse)(struct options *options, const char *value, struct error *err);
 };
 
+/* Is it the name of a volume, and not of a file in this directory? */
+bool option_disk_is_volume(const char *path);
+
 /* options.c; NULL past the end. */
 const struct option_spec *option_at(unsigned index);
 /* Parse the words behind the command's name. 0, or -EINVAL; *help tells that --help was among them.
@@ -100,22 +141,20 @@ const struct option_spec *option_at(unsigned index);
 int options_parse(const struct command *command, int argc, char **argv, struct options *out,
 		  bool *help, struct error *err);
 
+/*
+ * Options of `run` that were said before (struct option_said), as if they were given now. Copies
+ * what it needs. 0, or -EINVAL with the reason.
+ */
+int options_say(struct options *out, const char *name, const char *value, struct error *err);
+/* With nothing given. */
+void options_default(struct options *out);
+
 /* main.c; NULL past the end. */
 const struct command *command_at(unsigned index);
 
 /* Print the error and return the status. */
 int cli_fail(const struct error *err, int code, enum exit_status status);
 
-int cmd_run(const struct options *options);
-int cmd_ls(const struct options *options);
-int cmd_info(const struct options *options);
-int cmd_console(const struct options *options);
-int cmd_stop(const struct options *options);
-int cmd_kill(const struct options *options);
-int cmd_pause(const struct options *options);
-int cmd_resume(const struct options *options);
-int cmd_rm(const struct options *options);
-int cmd_doctor(const struct options *options);
-int cmd_completion(const struct options *options);
+#include "vmm/cli/commands.h"
 
 #endif

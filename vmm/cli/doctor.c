@@ -10,6 +10,7 @@
 
 #include "vmm/base/checked.h"
 #include "vmm/base/instance.h"
+#include "vmm/base/process.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/table.h"
 #include "vmm/machine/machine.h"
@@ -109,6 +110,27 @@ static int check_state(struct error *err)
 	return 0;
 }
 
+static int check_user(struct error *err)
+{
+	int ret = process_find("passt", "passt", err);
+
+	if (ret == 0)
+		error_set(err, 0, NULL, "-n user works");
+	return ret;
+}
+
+static int check_networks(struct error *err)
+{
+	int ret;
+
+	if (geteuid() != 0)
+		return error_set(err, -EPERM, "use -n user", "networks of the host's are root's");
+	ret = network_check(true, err);
+	if (ret == 0)
+		error_set(err, 0, NULL, "lodge net works");
+	return ret;
+}
+
 static int check_guest(struct error *err)
 {
 	char path[PATH_MAX];
@@ -132,6 +154,7 @@ static const struct {
 	{"engine", true, check_engine},      {"cpu", true, check_cpu},
 	{"io_uring", false, check_io_uring}, {"runtime", true, check_runtime},
 	{"state", true, check_state},        {"guest", false, check_guest},
+	{"user", false, check_user},         {"networks", false, check_networks},
 };
 
 int cmd_doctor(const struct options *options)

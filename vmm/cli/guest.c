@@ -15,17 +15,22 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "net/balancer.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/instance.h"
 #include "vmm/base/log.h"
+#include "vmm/cli/guest_config.h"
+#include "vmm/cli/guest_nics.h"
 #include "vmm/cli/overlay.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/store_open.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/console.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
 #include "vmm/machine/panic_watch.h"
+#include "vmm/machine/snapshot.h"
 
 #define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
 #define COUNTERS_MAX    16
@@ -49,6 +54,11 @@ struct guest {
 	struct console *com1;
 	struct console *port[PORTS];
 	struct loop_source *signal[3];
+	struct network_watch *watch;
+	struct store *store; /* NULL until something needs it */
+	struct snapshot *snapshots;
+	enum { SNAPSHOT_NONE, SNAPSHOT_PENDING, SNAPSHOT_ENDED } snapshot_state;
+	struct snapshot_result snapshot;
 	struct panic_watch panic;
 	struct terminal_escape escape;
 	char *cmdline;
@@ -335,6 +345,7 @@ static struct json_object *on_info(void *arg)
 	add_string(info, "initrd", g->plan->initrd ? g->plan->initrd : "");
 	add_string(info, "cmdline", g->cmdline);
 	json_object_object_add(info, "disks", disks_info(o));
+	json_object_object_add(info, "nics", guest_nics_info(o, g->instance.name, g->machine));
 	json_object_object_add(info, "exits", exits_info(g));
 	add_messages(info);
 	return info;
@@ -383,12 +394,90 @@ static int on_stop(void *arg, bool force, struct error *err)
 	return 0;
 }
 
+/* Snapshots. */
+
+static void on_snapshot_done(void *arg, const struct snapshot_result *result)
+{
+	struct guest *g = arg;
+	char line[sizeof(struct error)];
+
+	g->snapshot_state = SNAPSHOT_ENDED;
+	g->snapshot = *result;
+	if (result->code == 0)
+		return;
+	error_format(&result->error, result->code, line, sizeof(line));
+	log_error("snapshot '%s': %s", result->name, line);
+}
+
+static int snapshots_open(struct guest *g, struct error *err)
+{
+	int ret = g->store ? 0 : cli_store_open(&g->store, err);
+
+	if (ret == 0 && !g->snapshots)
+		ret = snapshot_create(g->machine, g->store, &g->snapshots, err);
+	return ret;
+}
+
+static int on_snapshot(void *arg, const char *name, const char *comment, bool disk_only,
+		       struct error *err)
+{
+	struct guest *g = arg;
+	struct snapshot_request request = {
+		.name = name, .comment = comment, .disk_only = disk_only};
+	int ret;
+
+	if (!text_is_name(name))
+		return error_set(err, -EINVAL, "use letters, digits, . _ and -",
+				 "snapshot '%s': no such name can be", name);
+	if (g->options->command_count)
+		return error_set(err, -EINVAL, "start it without a command",
+				 "guest '%s': its command's streams are this process's own",
+				 g->instance.name);
+	ret = snapshots_open(g, err);
+	if (ret)
+		return ret;
+	request.config = guest_config_make(g->plan, g->instance.name);
+	ret = snapshot_begin(g->snapshots, &request, on_snapshot_done, g, err);
+	if (ret == 0)
+		g->snapshot_state = SNAPSHOT_PENDING;
+	return ret;
+}
+
+static struct json_object *on_snapshot_info(void *arg)
+{
+	struct guest *g = arg;
+	const struct snapshot_result *r = &g->snapshot;
+	struct json_object *info = json_object_new_object();
+	char text[sizeof(struct error)];
+
+	if (g->snapshot_state != SNAPSHOT_ENDED) {
+		add_string(info, "state", g->snapshot_state == SNAPSHOT_NONE ? "none" : "pending");
+		return info;
+	}
+	add_string(info, "state", r->code ? "failed" : "complete");
+	add_string(info, "name", r->name);
+	if (r->code) {
+		error_format(&r->error, r->code, text, sizeof(text));
+		add_string(info, "error", text);
+		return info;
+	}
+	store_id_text(&r->id, text);
+	add_string(info, "id", text);
+	add_number(info, "pause_ns", r->pause_ns);
+	add_number(info, "total_ns", r->total_ns);
+	add_number(info, "memory_bytes", r->memory_bytes);
+	add_number(info, "state_bytes", r->state_bytes);
+	return info;
+}
+
 static const struct control_ops control_ops = {
 	.info = on_info,
 	.console = on_console,
 	.pause = on_pause,
 	.resume = on_resume,
 	.stop = on_stop,
+	.snapshot = on_snapshot,
+	.snapshot_info = on_snapshot_info,
 };
 
 static int sockets_open(struct guest *g, struct error *err)
@@ -428,28 +517,6 @@ static int cmdline_make(struct guest *g, struct error *err)
 	return 0;
 }
 
-/*
- * A NIC's address where none is given: of the guest's name and the NIC's number (FNV-1a), so that
- * it stays the same; administered locally.
- */
-static void nic_mac(const struct guest *g, unsigned index, uint8_t mac[NET_MAC])
-{
-	const struct option_nic *nic = &g->options->nic[index];
-	uint64_t hash = 0xcbf29ce484222325ull;
-
-	if (nic->has_mac) {
-		memcpy(mac, nic->mac, NET_MAC);
-		return;
-	}
-	for (const char *c = g->instance.name; *c; c++)
-		hash = (hash ^ (uint8_t)*c) * 0x100000001b3ull;
-	hash = (hash ^ index) * 0x100000001b3ull;
-	mac[0] = 0x52;
-	mac[1] = 0x54;
-	for (unsigned i = 2; i < NET_MAC; i++)
-		mac[i] = (uint8_t)(hash >> 8 * i);
-}
-
 static void machine_config_fill(struct guest *g, struct machine_config *config)
 {
 	const struct options *o = g->options;
@@ -466,8 +533,9 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 		.cmdline = g->cmdline,
 		.overlay = g->overlay,
 		.overlay_size = g->overlay_size,
+		.store = g->store,
+		.from = g->plan->from,
 		.disk_count = o->disk_count,
-		.nic_count = o->nic_count,
 		.com1 = console_chardev(g->com1),
 		.port_count = o->command_count ? PORTS : 0,
 	};
@@ -476,16 +544,10 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 			.path = o->disk[i].path,
 			.format = o->disk[i].format,
 			.read_only = o->disk[i].read_only,
+			.allow_backing = o->disk[i].allow_backing,
 			.queues = o->disk[i].queues,
 		};
-	for (unsigned i = 0; i < o->nic_count; i++) {
-		config->nic[i] = (struct machine_nic){
-			.tap = o->nic[i].tap,
-			.queues = o->nic[i].queues,
-			.any_source = o->nic[i].spoof,
-		};
-		nic_mac(g, i, config->nic[i].mac);
-	}
+	guest_nics_fill(o, g->instance.name, config);
 	for (unsigned i = 0; i < config->port_count; i++)
 		config->port[i] = (struct virtio_console_port){
 			.name = port_names[i],
@@ -501,6 +563,14 @@ static int signals_add(struct guest *g)
 	for (unsigned i = 0; i < ARRAY_SIZE(end_signals) && ret == 0; i++)
 		ret = loop_add_signal(g->loop, end_signals[i], on_signal, g, &g->signal[i]);
 	return ret;
+}
+
+static bool needs_store(const struct guest *g)
+{
+	for (unsigned i = 0; i < g->options->disk_count; i++)
+		if (strcmp(g->options->disk[i].format, "volume") == 0)
+			return true;
+	return g->plan->from;
 }
 
 static int guest_setup(struct guest *g, struct error *err)
@@ -537,8 +607,19 @@ static int guest_setup(struct guest *g, struct error *err)
 		ret = consoles_create(g);
 	if (ret)
 		return error_set(err, ret, NULL, "event loop: %s", error_name(ret));
+	if (needs_store(g)) {
+		ret = cli_store_open(&g->store, err);
+		if (ret)
+			return ret;
+	}
 	machine_config_fill(g, &config);
 	ret = machine_create(&config, g->loop, &events, &g->machine, err);
+	/* What it changes from now on is the next snapshot's. */
+	if (ret == 0 && g->plan->from)
+		ret = snapshots_open(g, err);
+	if (ret == 0 && guest_nics_watched(g->options, g->machine) &&
+	    network_watch_start(g->instance.name, &g->watch))
+		return error_set(err, -EAGAIN, "raise ulimit -u", "network: no thread");
 	if (ret == 0)
 		ret = sockets_open(g, err);
 	if (ret)
@@ -552,7 +633,10 @@ static int guest_setup(struct guest *g, struct error *err)
 static void guest_teardown(struct guest *g)
 {
 	control_destroy(g->control);
+	network_watch_stop(g->watch);
+	snapshot_destroy(g->snapshots);
 	machine_destroy(g->machine);
+	store_close(g->store);
 	console_destroy(g->com1);
 	for (unsigned i = 0; i < PORTS; i++)
 		console_destroy(g->port[i]);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "net/balancer.h"
 #include "vmm/base/checked.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/version.h"
@@ -25,6 +26,24 @@ static const struct command commands[] = {
 	{"rm", "NAME", "forget a guest that ended", CMD_RM, 1, 1, false, cmd_rm},
 	{"doctor", "", "tell what this host can do for lodge, and what to change", CMD_DOCTOR, 0, 0,
 	 false, cmd_doctor},
+	{"net", "create|ls|info|rm|acl|capture [NAME]",
+	 "make, list, show or remove networks; say what crosses their border", CMD_NET, 1, 8, false,
+	 cmd_net},
+	{"port", "add|rm|ls [GUEST] [PORT]", "ports of the host's that lead to running guests",
+	 CMD_PORT, 1, 3, false, cmd_port},
+	{"balancer", "create|ls|rm", "one port in front of several guests", CMD_BALANCER, 1,
+	 3 + BALANCER_TARGETS_MAX, false, cmd_balancer},
+	{"sg", "create|rule|ls|rm|attach|detach",
+	 "security groups: what may reach the guests that have them", CMD_SG, 1, 8, false, cmd_sg},
+	{"volume", "create|ls|info|rm|resize|clone|import|export",
+	 "disks in lodge's store, of which there can be snapshots", CMD_VOLUME, 1, 4, false,
+	 cmd_volume},
+	{"snapshot", "create|ls|info|restore|rm|diff|verify",
+	 "guests and volumes as they are now, and back to that", CMD_SNAPSHOT, 1, 3, false,
+	 cmd_snapshot},
+	{"store", "check|sweep",
+	 "where volumes and snapshots are: is it sound, free what is unused", CMD_STORE, 1, 2,
+	 false, cmd_store},
 	{"completion", "bash", "print a completion script for the shell", CMD_COMPLETION, 1, 1,
 	 false, cmd_completion},
 };
@@ -96,6 +115,8 @@ int main(int argc, char **argv)
 
 	/* A peer that goes away is an error of the write, not the end of us. */
 	signal(SIGPIPE, SIG_IGN);
+	/* Who started us may ignore it: then no program that we run would have a status. */
+	signal(SIGCHLD, SIG_DFL);
 	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
 	    strcmp(argv[1], "help") == 0) {
 		print_help();
@@ -117,5 +138,7 @@ int main(int argc, char **argv)
 		print_command_help(command);
 		return 0;
 	}
+	/* Whatever was killed before. */
+	network_sweep();
 	return command->run(&options);
 }

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* The table of options. Help, the parser, shell completion and a test of the man page walk it. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/ether.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "devices/virtio/blk.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/log.h"
 #include "vmm/base/text.h"
 #include "vmm/cli/cli.h"
+#include "vmm/cli/store_open.h"
 #include "vmm/core/engine.h"
 
 #define MEMORY_MIN        (16ull << 20)
@@ -54,11 +57,18 @@ static int disk_attribute(struct option_disk *disk, const char *word, struct err
 		disk->queues = (unsigned)queues;
 	} else if (strncmp(word, "format=", 7) == 0) {
 		disk->format = word + 7;
+	} else if (strcmp(word, "backing") == 0) {
+		disk->allow_backing = true;
 	} else {
-		return error_set(err, -EINVAL, "use ro, queues=N or format=raw",
+		return error_set(err, -EINVAL, "use ro, queues=N, format=raw or qcow2, or backing",
 				 "disk attribute '%s': unknown", word);
 	}
 	return 0;
+}
+
+bool option_disk_is_volume(const char *path)
+{
+	return cli_store_has_volume(path) && access(path, F_OK) < 0;
 }
 
 /* The value is a piece of argv, which is ours to cut. */
@@ -69,7 +79,7 @@ static int set_disk(struct options *o, const char *value, struct error *err)
 
 	if (o->disk_count == BOARD_DISKS_MAX)
 		return error_set(err, -EINVAL, NULL, "more than %d disks", BOARD_DISKS_MAX);
-	*disk = (struct option_disk){.format = "raw", .path = strsep(&rest, ",")};
+	*disk = (struct option_disk){.path = strsep(&rest, ",")};
 	if (!disk->path[0])
 		return error_set(err, -EINVAL, "give a path", "disk '': it has no path");
 	while ((word = strsep(&rest, ","))) {
@@ -78,7 +88,74 @@ static int set_disk(struct options *o, const char *value, struct error *err)
 		if (ret)
 			return ret;
 	}
+	if (!disk->format)
+		disk->format = option_disk_is_volume(disk->path) ? "volume" : "raw";
 	o->disk_count++;
+	return 0;
+}
+
+static int set_port(struct options *o, const char *value, struct error *err)
+{
+	if (o->forward_count == NET_FORWARDS_MAX)
+		return error_set(err, -EINVAL, NULL, "more than %u port forwards",
+				 NET_FORWARDS_MAX);
+	if (net_forward_parse(value, &o->forward[o->forward_count], err))
+		return -EINVAL;
+	o->forward_count++;
+	return 0;
+}
+
+static int set_group(struct options *o, const char *value, struct error *err)
+{
+	if (o->group_count == NETWORK_GROUPS_MAX)
+		return error_set(err, -EINVAL, NULL, "more than %u security groups",
+				 NETWORK_GROUPS_MAX);
+	if (!text_is_name(value))
+		return error_set(err, -EINVAL, "see lodge sg ls",
+				 "security group '%s': no such name can be", value);
+	o->group[o->group_count++] = value;
+	return 0;
+}
+
+static int set_type(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->net_type = value;
+	return 0;
+}
+
+static int set_cidr(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->net_cidr = value;
+	return 0;
+}
+
+static int set_bridge(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->net_bridge = value;
+	return 0;
+}
+
+static int set_public(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->net_public = value;
+	return 0;
+}
+
+static int set_file(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->net_file = value;
+	return 0;
+}
+
+static int set_by(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->balancer_by = value;
 	return 0;
 }
 
@@ -121,6 +198,25 @@ static int set_mac(struct option_nic *nic, const char *text, struct error *err)
 	return 0;
 }
 
+static int set_address(struct option_nic *nic, const char *text, struct error *err)
+{
+	struct in_addr address;
+
+	if (!nic->network || inet_pton(AF_INET, text, &address) != 1 || !address.s_addr)
+		return error_set(err, -EINVAL, "give one as 10.77.0.5, on a network of the host's",
+				 "address '%s'", text);
+	nic->address = ntohl(address.s_addr);
+	return 0;
+}
+
+static int set_rate(const char *word, const char *text, uint64_t *out, struct error *err)
+{
+	if (text_to_size(text, out) || *out == 0 || *out > THROTTLE_MAX)
+		return error_set(err, -EINVAL, "give what a second may bring, as 10M",
+				 "NIC attribute '%s=%s'", word, text);
+	return 0;
+}
+
 static int nic_attribute(struct option_nic *nic, const char *word, struct error *err)
 {
 	uint64_t queues;
@@ -133,8 +229,14 @@ static int nic_attribute(struct option_nic *nic, const char *word, struct error 
 		nic->queues = (unsigned)queues;
 		return 0;
 	}
+	if (strncmp(word, "ip=", 3) == 0)
+		return set_address(nic, word + 3, err);
+	if (strncmp(word, "rate=", 5) == 0)
+		return set_rate("rate", word + 5, &nic->rates.bytes, err);
+	if (strncmp(word, "packets=", 8) == 0)
+		return set_rate("packets", word + 8, &nic->rates.pieces, err);
 	if (strcmp(word, "spoof") != 0)
-		return error_set(err, -EINVAL, "use mac=ADDRESS, queues=N or spoof",
+		return error_set(err, -EINVAL, "use mac=, ip=, queues=, rate=, packets= or spoof",
 				 "NIC attribute '%s': unknown", word);
 	nic->spoof = true;
 	return 0;
@@ -148,10 +250,20 @@ static int set_net(struct options *o, const char *value, struct error *err)
 
 	if (o->nic_count == BOARD_NICS_MAX)
 		return error_set(err, -EINVAL, NULL, "more than %d NICs", BOARD_NICS_MAX);
-	if (strncmp(word, "tap:", 4) != 0 || !word[4])
-		return error_set(err, -EINVAL, "give tap:INTERFACE; other networks are to come",
+	*nic = (struct option_nic){0};
+	if (strcmp(word, "none") == 0 && !rest) {
+		o->no_nic = true;
+		return 0;
+	}
+	if (strncmp(word, "tap:", 4) == 0 && word[4])
+		nic->tap = word + 4;
+	else if (strcmp(word, "user") == 0)
+		nic->user = true;
+	else if (text_is_name(word))
+		nic->network = word;
+	else
+		return error_set(err, -EINVAL, "give user, none, tap:INTERFACE or a network's name",
 				 "network '%s': unknown", word);
-	*nic = (struct option_nic){.tap = word + 4};
 	while ((word = strsep(&rest, ","))) {
 		int ret = nic_attribute(nic, word, err);
 
@@ -166,6 +278,7 @@ static int set_engine(struct options *o, const char *value, struct error *err)
 {
 	(void)err;
 	o->engine = value;
+	o->engine_given = true;
 	return 0;
 }
 
@@ -220,6 +333,46 @@ static int set_force(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_comment(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->comment = value;
+	return 0;
+}
+
+static int set_as(struct options *o, const char *value, struct error *err)
+{
+	if (!text_is_name(value))
+		return error_set(err, -EINVAL, "use letters, digits, . _ and -",
+				 "guest '%s': no such name can be", value);
+	o->as = value;
+	return 0;
+}
+
+static int set_disk_only(struct options *o, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	o->disk_only = true;
+	return 0;
+}
+
+static int set_discard(struct options *o, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	o->discard = true;
+	return 0;
+}
+
+static int set_tree(struct options *o, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	o->tree = true;
+	return 0;
+}
+
 static int set_timeout(struct options *o, const char *value, struct error *err)
 {
 	uint64_t seconds;
@@ -256,14 +409,18 @@ static const struct option_spec specs[] = {
 	{'i', "initrd", "FILE", "the initial RAM disk", CMD_RUN, set_initrd},
 	{'a', "append", "CMDLINE", "kernel command line, behind \"console=ttyS0 panic=-1\"",
 	 CMD_RUN, set_append},
-	{'d', "disk", "FILE[,ro][,queues=N][,format=raw]",
+	{'d', "disk", "FILE|VOLUME[,ro][,queues=N][,format=raw|qcow2][,backing]",
 	 "a disk image or block device; may be repeated", CMD_RUN, set_disk},
-	{'n', "net", "NET[,...]", "a NIC on tap:INTERFACE; may be repeated", CMD_RUN, set_net},
+	{'n', "net", "NET[,...]",
+	 "a NIC on a network, user, tap:INTERFACE; or none; may be repeated", CMD_RUN, set_net},
+	{'p', "port", "[ADDR:]HOST:GUEST[/udp]",
+	 "a host port leads to the guest's; may be repeated", CMD_RUN, set_port},
+	{0, "sg", "GROUP", "a security group; may be repeated", CMD_RUN, set_group},
 	{'c', "cpus", "N", "number of vCPUs (default: 1)", CMD_RUN, set_cpus},
 	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)", CMD_RUN,
 	 set_memory},
-	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)", CMD_RUN,
-	 set_engine},
+	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)",
+	 CMD_RUN | CMD_SNAPSHOT, set_engine},
 	{0, "bt", "HOW",
 	 "how engine bt does it: interp, translate, check, ... (default: translate)", CMD_RUN,
 	 set_bt},
@@ -273,10 +430,31 @@ static const struct option_spec specs[] = {
 	 set_pv},
 	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN,
 	 set_detach},
+	{0, "type", "TYPE", "nat, host-only, isolated or bridged (default: nat)", CMD_NET,
+	 set_type},
+	{0, "cidr", "ADDRESS/BITS", "the network's range (default: one that is free)", CMD_NET,
+	 set_cidr},
+	{0, "bridge", "INTERFACE", "the host's bridge, of type bridged", CMD_NET, set_bridge},
+	{0, "public", "ADDRESS", "the address that its guests have outside, of type nat", CMD_NET,
+	 set_public},
+	{'w', "write", "FILE", "where a capture goes; - is standard output", CMD_NET, set_file},
+	{0, "by", "HOW", "round-robin or connections: who gets the next one (default: round-robin)",
+	 CMD_BALANCER, set_by},
+	{'m', "comment", "TEXT", "a line about a snapshot", CMD_SNAPSHOT, set_comment},
+	{0, "disk-only", NULL, "a snapshot of a guest's disks without its memory", CMD_SNAPSHOT,
+	 set_disk_only},
+	{0, "as", "NAME", "restore as another guest of that name", CMD_SNAPSHOT, set_as},
+	{0, "discard", NULL, "restore over a guest that runs, whose present state is lost",
+	 CMD_SNAPSHOT, set_discard},
+	{0, "tree", NULL, "list snapshots below those they were taken after", CMD_SNAPSHOT,
+	 set_tree},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
 	{0, "timeout", "SECONDS", "how long the guest may take before it is forced (default: 30)",
 	 CMD_STOP, set_timeout},
-	{0, "format", "table|json", "how to print", CMD_LS | CMD_INFO | CMD_DOCTOR, set_format},
+	{0, "format", "table|json", "how to print",
+	 CMD_LS | CMD_INFO | CMD_DOCTOR | CMD_NET | CMD_PORT | CMD_SG | CMD_BALANCER | CMD_VOLUME |
+		 CMD_SNAPSHOT | CMD_STORE,
+	 set_format},
 	{0, "log-level", "LEVEL", "error, warn, info or debug (default: warn)", CMD_ALL,
 	 set_log_level},
 };
@@ -317,14 +495,42 @@ static void tables_fill(struct getopt_tables *t)
 	t->longs[ARRAY_SIZE(specs) + 1] = (struct option){0};
 }
 
-static const struct option_spec *spec_of(int value)
+/* A letter may mean one thing to one command and another to the next. */
+static const struct option_spec *spec_of(int value, unsigned command)
 {
+	const struct option_spec *found = NULL;
+
 	if (value >= LONG_BASE && value < LONG_HELP)
 		return &specs[value - LONG_BASE];
 	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++)
-		if (specs[i].letter && specs[i].letter == value)
-			return &specs[i];
-	return NULL;
+		if (specs[i].letter && specs[i].letter == value &&
+		    (!found || specs[i].commands & command))
+			found = &specs[i];
+	return found;
+}
+
+/* NULL: there is no more room. */
+static char *said_copy(struct options *o, const char *text)
+{
+	size_t size = strlen(text) + 1;
+	char *to = o->said_text + o->said_used;
+
+	if (size > sizeof(o->said_text) - o->said_used)
+		return NULL;
+	memcpy(to, text, size);
+	o->said_used += size;
+	return to;
+}
+
+static int said_add(struct options *o, const struct option_spec *spec, const char *value,
+		    struct error *err)
+{
+	const char *copy = said_copy(o, value ? value : "");
+
+	if (!copy || o->said_count == OPTIONS_SAID_MAX)
+		return error_set(err, -EINVAL, NULL, "too many options");
+	o->said[o->said_count++] = (struct option_said){.name = spec->name, .value = copy};
+	return 0;
 }
 
 static int option_apply(const struct command *command, const struct option_spec *spec,
@@ -333,7 +539,37 @@ static int option_apply(const struct command *command, const struct option_spec 
 	if (!(spec->commands & command->bit))
 		return error_set(err, -EINVAL, "see lodge --help",
 				 "option --%s: not for `lodge %s`", spec->name, command->name);
+	if (command->bit == CMD_RUN && said_add(out, spec, spec->argument ? optarg : NULL, err))
+		return -EINVAL;
 	return spec->parse(out, spec->argument ? optarg : NULL, err);
+}
+
+int options_say(struct options *out, const char *name, const char *value, struct error *err)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+		char *copy;
+
+		if (!(specs[i].commands & CMD_RUN) || strcmp(specs[i].name, name) != 0)
+			continue;
+		copy = said_copy(out, value);
+		if (!copy || said_add(out, &specs[i], value, err))
+			return error_set(err, -EINVAL, NULL, "too many options");
+		return specs[i].parse(out, specs[i].argument ? copy : NULL, err);
+	}
+	return error_set(err, -EINVAL, "use a newer lodge", "option --%s: unknown", name);
+}
+
+void options_default(struct options *out)
+{
+	*out = (struct options){.engine = "auto",
+				.translation = TRANSLATION_ON,
+				.cpu = "portable",
+				.paravirtual = true,
+				.append = "",
+				.comment = "",
+				.cpus = 1,
+				.memory = MEMORY_DEFAULT,
+				.timeout_s = TIMEOUT_DEFAULT_S};
 }
 
 static int words_check(const struct command *command, const struct options *o, struct error *err)
@@ -369,27 +605,56 @@ static void split_command(int *argc, char **argv, struct options *out)
 	}
 }
 
+/* Who says nothing has a network all the same. */
+static int nic_default(struct options *o, struct error *err)
+{
+	const char *wanted = getenv("LODGE_NETWORK");
+
+	if (o->nic_count && o->no_nic)
+		return error_set(err, -EINVAL, "leave one out", "-n none: there are NICs besides");
+	if (o->nic_count || o->no_nic)
+		return 0;
+	if (!wanted)
+		wanted = geteuid() == 0 ? NETWORK_DEFAULT : "user";
+	if (options_say(o, "net", wanted, err))
+		return error_prefix(err, -EINVAL, "LODGE_NETWORK");
+	/* What leads to it was asked for. */
+	o->nic[0].optional = !o->forward_count && !o->group_count;
+	return 0;
+}
+
+/* TAPs have no ports of the host's; and only networks of the host's have filters. */
+static int nics_check(const struct options *o, struct error *err)
+{
+	bool forwards = false, groups = false;
+
+	for (unsigned i = 0; i < o->nic_count; i++) {
+		forwards |= !o->nic[i].tap;
+		groups |= o->nic[i].network != NULL;
+	}
+	if (o->forward_count && !forwards)
+		return error_set(err, -EINVAL, "give -n user, or -n NETWORK",
+				 "host port %u: no NIC can forward it", o->forward[0].host);
+	if (o->group_count && !groups)
+		return error_set(err, -EINVAL, "give -n NETWORK",
+				 "security group '%s': no NIC can have it", o->group[0]);
+	return 0;
+}
+
 int options_parse(const struct command *command, int argc, char **argv, struct options *out,
 		  bool *help, struct error *err)
 {
 	struct getopt_tables tables;
 	int value;
 
-	*out = (struct options){.engine = "auto",
-				.translation = TRANSLATION_ON,
-				.cpu = "portable",
-				.paravirtual = true,
-				.append = "",
-				.cpus = 1,
-				.memory = MEMORY_DEFAULT,
-				.timeout_s = TIMEOUT_DEFAULT_S};
+	options_default(out);
 	*help = false;
 	tables_fill(&tables);
 	split_command(&argc, argv, out);
 	opterr = 0;
 	optind = 1;
 	while ((value = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1) {
-		const struct option_spec *spec = spec_of(value);
+		const struct option_spec *spec = spec_of(value, command->bit);
 		int ret;
 
 		if (value == 'h' || value == LONG_HELP) {
@@ -408,5 +673,7 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
 	}
 	out->word = argv + optind;
 	out->word_count = argc - optind;
+	if (command->bit == CMD_RUN && (nic_default(out, err) || nics_check(out, err)))
+		return -EINVAL;
 	return words_check(command, out, err);
 }

@@ -2,7 +2,6 @@
 /* Records: two files a guest in the state directory, NAME.json and NAME.log. */
 #include "vmm/cli/record.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -102,33 +101,26 @@ int record_remove(const char *name)
 	return found;
 }
 
+struct walk {
+	void (*visit)(void *arg, const char *name, struct json_object *facts);
+	void *arg;
+};
+
+static int walk_visit(void *arg, const char *name)
+{
+	struct walk *walk = arg;
+	struct json_object *facts = record_read(name);
+
+	if (facts)
+		walk->visit(walk->arg, name, facts);
+	json_object_put(facts);
+	return 0;
+}
+
 int record_for_each(void (*visit)(void *arg, const char *name, struct json_object *facts),
 		    void *arg, struct error *err)
 {
-	char directory[PATH_MAX];
-	struct dirent **entries;
-	int count, ret;
+	struct walk walk = {.visit = visit, .arg = arg};
 
-	ret = instance_state_path(RECORDS, "", directory, sizeof(directory), err);
-	if (ret)
-		return ret;
-	count = scandir(directory, &entries, NULL, alphasort);
-	if (count < 0)
-		return error_set(err, -errno, NULL, "directory '%s': %s", directory,
-				 error_name(-errno));
-	for (int i = 0; i < count; i++) {
-		char *suffix = strrchr(entries[i]->d_name, '.');
-		struct json_object *facts = NULL;
-
-		if (suffix && strcmp(suffix, FACTS_SUFFIX) == 0) {
-			*suffix = '\0';
-			facts = record_read(entries[i]->d_name);
-		}
-		if (facts)
-			visit(arg, entries[i]->d_name, facts);
-		json_object_put(facts);
-		free(entries[i]);
-	}
-	free(entries);
-	return 0;
+	return instance_state_for_each(RECORDS, walk_visit, &walk, err);
 }

@@ -24,7 +24,7 @@ static int default_file(const char *file, char *out, const char *remedy, struct 
 }
 
 /* In a child, which lives on; the parent waits for the word that the guest runs. */
-static int run_detached(struct guest_plan *plan)
+int guest_run_detached(struct guest_plan *plan)
 {
 	struct error err = {0};
 	int ready[2], status;
@@ -84,5 +84,5 @@ int cmd_run(const struct options *options)
 	/* What is left of an earlier guest of that name is out of date now. */
 	if (!instance_is_running(plan.name, NULL))
 		record_remove(plan.name);
-	return options->detach ? run_detached(&plan) : guest_run(&plan);
+	return options->detach ? guest_run_detached(&plan) : guest_run(&plan);
 }

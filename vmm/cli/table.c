@@ -5,11 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of an array its elements, with blanks between them; until the next call. */
 static const char *cell(struct json_object *row, const char *key)
 {
+	static char text[1024];
 	struct json_object *value;
+	size_t at = 0;
 
-	return json_object_object_get_ex(row, key, &value) ? json_object_get_string(value) : "-";
+	if (!json_object_object_get_ex(row, key, &value))
+		return "-";
+	if (!json_object_is_type(value, json_type_array))
+		return json_object_get_string(value);
+	text[0] = 0;
+	for (size_t i = 0; i < json_object_array_length(value) && at < sizeof(text); i++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at, "%s%s", i ? " " : "",
+				       json_object_get_string(json_object_array_get_idx(value, i)));
+	return at ? text : "-";
 }
 
 static int column_width(struct json_object *rows, const struct table_column *column)

@@ -14,8 +14,11 @@
 
 #include "vmm/base/checked.h"
 
-#define LEAF_HYPERVISOR     0x40000000u
-#define LEAF_KVM_FEATURES   0x40000001u
+#define LEAF_HYPERVISOR   0x40000000u
+#define LEAF_KVM_FEATURES 0x40000001u
+/* The clock in both of its forms, no delays at ports, a clock that is stable: what every engine
+ * has. */
+#define PORTABLE_KVM        (1u << 0 | 1u << 1 | 1u << 3 | 1u << 24)
 #define LEAF_HYPERVISOR_END 0x400000ffu
 #define LEAF_EXTENDED       0x80000000u
 
@@ -234,6 +237,9 @@ static int portable_apply(struct cpuid_table *table, struct error *err)
 		leaf->reg[CPUID_ECX] = 0;
 		leaf->reg[CPUID_EDX] = 0;
 	}
+	leaf = cpuid_find(table, LEAF_KVM_FEATURES, 0);
+	if (leaf)
+		leaf->reg[CPUID_EAX] &= PORTABLE_KVM;
 	return 0;
 }
 

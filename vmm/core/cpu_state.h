@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "snapshot/codec.h"
+
 enum cpu_gpr {
 	CPU_RAX,
 	CPU_RCX,
@@ -127,5 +129,9 @@ struct chips_state {
 	uint32_t pit_flags;
 	uint64_t clock_ns; /* the paravirtual clock */
 };
+
+/* As a section of saved state, both ways. Loading fills in all fields that an engine sets. */
+void cpu_state_code(struct cpu_state *state, unsigned index, struct codec *codec);
+void chips_state_code(struct chips_state *state, struct codec *codec);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A vCPU's state between KVM's structs and the neutral one, field by field. The order of setting
- * follows api.rst: mode and registers, then XCR0 before XSAVE, MSRs with the TSC before its
- * deadline, the local APIC after the APIC base, events and activity last.
+ * follows api.rst: mode and registers, then XCR0 before XSAVE, the local APIC after the APIC base,
+ * MSRs with the TSC before its deadline, events and activity last. KVM drops a deadline unless the
+ * local APIC's timer is of that mode already.
  */
 #include <errno.h>
 #include <string.h>
@@ -381,7 +382,7 @@ int kvm_vcpu_state_get(struct engine_vcpu *vcpu, struct cpu_state *out, struct e
 int kvm_vcpu_state_set(struct engine_vcpu *vcpu, const struct cpu_state *in, struct error *err)
 {
 	if (sregs_set(vcpu, in, err) || regs_set(vcpu, in, err) || debug_set(vcpu, in, err) ||
-	    xsave_set(vcpu, in, err) || msrs_set(vcpu, in, err) || lapic_set(vcpu, in, err) ||
+	    xsave_set(vcpu, in, err) || lapic_set(vcpu, in, err) || msrs_set(vcpu, in, err) ||
 	    events_set(vcpu, in, err) || activity_set(vcpu, in, err))
 		return -EIO;
 	return 0;

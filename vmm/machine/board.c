@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The board's devices. One table says which there are; making, resetting and taking them down walk
- * it, the last backwards. The addresses are board.h's.
+ * The board's devices. One table says which there are; making, resetting, pausing, saving, loading
+ * and taking them down walk it, the last backwards. The addresses are board.h's.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "net/network.h"
 #include "vmm/base/checked.h"
+#include "vmm/base/log.h"
 #include "vmm/machine/machine_impl.h"
 
 const struct acpi_board board_acpi = {
@@ -22,6 +24,8 @@ const struct acpi_board board_acpi = {
 	.reset_value = ACPI_PM_RESET_VALUE,
 	.sci_irq = BOARD_SCI_IRQ,
 };
+
+typedef void virtio_fn(struct virtio_pci *vp, void *arg);
 
 static struct irq_line line(struct machine *m, unsigned gsi)
 {
@@ -41,6 +45,11 @@ static void rtc_reset(struct machine *m)
 	mc146818_reset(m->rtc);
 }
 
+static void rtc_state(struct machine *m, struct codec *codec)
+{
+	mc146818_state(m->rtc, codec);
+}
+
 static void rtc_unmake(struct machine *m)
 {
 	mc146818_destroy(m->rtc);
@@ -55,6 +64,11 @@ static int i8042_make(struct machine *m, struct error *err)
 static void i8042_again(struct machine *m)
 {
 	i8042_reset(m->i8042);
+}
+
+static void i8042_saved(struct machine *m, struct codec *codec)
+{
+	i8042_state(m->i8042, codec);
 }
 
 static void i8042_unmake(struct machine *m)
@@ -75,6 +89,11 @@ static void com1_reset(struct machine *m)
 	uart16550_reset(m->com1);
 }
 
+static void com1_state(struct machine *m, struct codec *codec)
+{
+	uart16550_state(m->com1, codec);
+}
+
 static void com1_unmake(struct machine *m)
 {
 	uart16550_destroy(m->com1);
@@ -89,6 +108,12 @@ static int pvpanic_make(struct machine *m, struct error *err)
 static void pvpanic_reset(struct machine *m)
 {
 	(void)m; /* it has no state */
+}
+
+static void pvpanic_state(struct machine *m, struct codec *codec)
+{
+	(void)m;
+	(void)codec;
 }
 
 static void pvpanic_unmake(struct machine *m)
@@ -107,6 +132,11 @@ static int pm_make(struct machine *m, struct error *err)
 static void pm_reset(struct machine *m)
 {
 	acpi_pm_reset(m->pm);
+}
+
+static void pm_state(struct machine *m, struct codec *codec)
+{
+	acpi_pm_state(m->pm, codec);
 }
 
 static void pm_unmake(struct machine *m)
@@ -135,6 +165,11 @@ static void pci_again(struct machine *m)
 	(void)m; /* each function is reset with its device */
 }
 
+static void pci_state(struct machine *m, struct codec *codec)
+{
+	pci_bus_state(m->pci, codec);
+}
+
 static void pci_unmake(struct machine *m)
 {
 	pci_bus_destroy(m->pci);
@@ -150,9 +185,9 @@ static int rng_make(struct machine *m, struct error *err)
 				       &m->rng_pci);
 }
 
-static void rng_reset(struct machine *m)
+static void rng_each(struct machine *m, virtio_fn *act, void *arg)
 {
-	virtio_pci_reset(m->rng_pci);
+	act(m->rng_pci, arg);
 }
 
 static void rng_unmake(struct machine *m)
@@ -175,10 +210,10 @@ static int console_make(struct machine *m, struct error *err)
 				       virtio_console_device(m->console), &m->console_pci);
 }
 
-static void console_reset(struct machine *m)
+static void console_each(struct machine *m, virtio_fn *act, void *arg)
 {
 	if (m->console_pci)
-		virtio_pci_reset(m->console_pci);
+		act(m->console_pci, arg);
 }
 
 static void console_unmake(struct machine *m)
@@ -191,7 +226,10 @@ static int disk_make(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *config = &m->config.disk[index];
 	struct machine_disk_device *disk = &m->disk[index];
-	struct block_options options = {.path = config->path, .read_only = config->read_only};
+	struct block_options options = {.path = config->path,
+					.read_only = config->read_only,
+					.store = m->config.store,
+					.allow_backing = config->allow_backing};
 	struct virtio_blk_config blk = {.queues = config->queues};
 	char serial[VIRTIO_BLK_SERIAL_SIZE + 1];
 	int ret;
@@ -221,10 +259,10 @@ static int disks_make(struct machine *m, struct error *err)
 	return ret;
 }
 
-static void disks_reset(struct machine *m)
+static void disks_each(struct machine *m, virtio_fn *act, void *arg)
 {
 	for (unsigned i = 0; i < m->config.disk_count; i++)
-		virtio_pci_reset(m->disk[i].pci);
+		act(m->disk[i].pci, arg);
 }
 
 static void disks_unmake(struct machine *m)
@@ -236,16 +274,20 @@ static void disks_unmake(struct machine *m)
 	}
 }
 
+static unsigned nic_queues(const struct machine_nic *config, unsigned vcpus)
+{
+	unsigned queues = config->queues ? config->queues : vcpus;
+
+	return queues < NET_QUEUES_MAX ? queues : NET_QUEUES_MAX;
+}
+
 /* An interface that was made without several queues has one. */
 static int tap_attach(const struct machine_nic *config, unsigned vcpus, struct net **out,
 		      struct error *err)
 {
-	struct tap_options options = {.name = config->tap, .queues = config->queues};
-	int ret;
+	struct tap_options options = {.name = config->tap, .queues = nic_queues(config, vcpus)};
+	int ret = tap_open(&options, out, err);
 
-	if (options.queues == 0)
-		options.queues = vcpus < NET_QUEUES_MAX ? vcpus : NET_QUEUES_MAX;
-	ret = tap_open(&options, out, err);
 	if (ret == -EINVAL && config->queues == 0 && options.queues > 1) {
 		options.queues = 1;
 		ret = tap_open(&options, out, err);
@@ -253,15 +295,71 @@ static int tap_attach(const struct machine_nic *config, unsigned vcpus, struct n
 	return ret;
 }
 
-static int nic_make(struct machine *m, unsigned index, struct error *err)
+static int user_attach(const struct machine_nic *config, struct net **out, struct error *err)
+{
+	struct user_options options = {.forward_count = config->forward_count,
+				       .forward = config->forward};
+
+	if (config->queues > 1)
+		return error_set(err, -EINVAL, "leave queues=N out",
+				 "network 'user': it has one queue");
+	return user_open(&options, out, err);
+}
+
+static struct network_nic network_nic(const struct machine *m, unsigned index)
+{
+	const struct machine_nic *config = &m->config.nic[index];
+	struct network_nic nic = {.network = config->network,
+				  .guest = config->guest,
+				  .index = index,
+				  .queues = nic_queues(config, m->config.vcpus),
+				  .address = config->address,
+				  .forward_count = config->forward_count,
+				  .forward = config->forward,
+				  .group_count = config->group_count,
+				  .group = config->group};
+
+	memcpy(nic.mac, config->mac, NET_MAC);
+	return nic;
+}
+
+static int network_join(struct machine *m, unsigned index, struct error *err)
+{
+	struct network_nic nic = network_nic(m, index);
+	int ret = network_attach(&nic, &m->nic[index].net, err);
+
+	m->nic[index].attached = ret == 0;
+	return ret;
+}
+
+static int nic_open(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_nic *config = &m->config.nic[index];
 	struct machine_nic_device *nic = &m->nic[index];
-	struct virtio_net_config net = {.any_source = config->any_source};
-	int ret = tap_attach(config, m->config.vcpus, &nic->net, err);
 
-	if (ret)
-		return ret;
+	if (config->tap)
+		return tap_attach(config, m->config.vcpus, &nic->net, err);
+	return config->network ? network_join(m, index, err) : user_attach(config, &nic->net, err);
+}
+
+/* It goes without it. */
+static void nic_renounce(struct machine *m, unsigned index, int code, struct error *err)
+{
+	char line[sizeof(*err)];
+
+	error_format(err, code, line, sizeof(line));
+	log_warn("the guest has no network: %s", line);
+	*err = (struct error){0};
+	m->config.nic_count = index;
+}
+
+static int nic_make(struct machine *m, unsigned index)
+{
+	const struct machine_nic *config = &m->config.nic[index];
+	struct machine_nic_device *nic = &m->nic[index];
+	struct virtio_net_config net = {.any_source = config->any_source, .rates = config->rates};
+	int ret;
+
 	net.net = nic->net;
 	memcpy(net.mac, config->mac, NET_MAC);
 	ret = virtio_net_create(m->vm.memory, &net, &nic->nic);
@@ -275,15 +373,22 @@ static int nics_make(struct machine *m, struct error *err)
 {
 	int ret = 0;
 
-	for (unsigned i = 0; i < m->config.nic_count && ret == 0; i++)
-		ret = nic_make(m, i, err);
+	for (unsigned i = 0; i < m->config.nic_count && ret == 0; i++) {
+		ret = nic_open(m, i, err);
+		if (ret && m->config.nic[i].optional) {
+			nic_renounce(m, i, ret, err);
+			return 0;
+		}
+		if (ret == 0)
+			ret = nic_make(m, i);
+	}
 	return ret;
 }
 
-static void nics_reset(struct machine *m)
+static void nics_each(struct machine *m, virtio_fn *act, void *arg)
 {
 	for (unsigned i = 0; i < m->config.nic_count; i++)
-		virtio_pci_reset(m->nic[i].pci);
+		act(m->nic[i].pci, arg);
 }
 
 static void nics_unmake(struct machine *m)
@@ -291,26 +396,36 @@ static void nics_unmake(struct machine *m)
 	for (unsigned i = m->config.nic_count; i-- > 0;) {
 		virtio_pci_destroy(m->nic[i].pci);
 		virtio_net_destroy(m->nic[i].nic);
+		/* While its interface is there: nobody else has the name. */
+		if (m->nic[i].attached) {
+			struct network_nic nic = network_nic(m, i);
+
+			network_detach(&nic);
+		}
 		net_close(m->nic[i].net);
 	}
 }
 
+/* A device, or several that are virtio's: these are all reset, paused and saved alike. */
 static const struct board_device {
 	const char *name;
 	int (*make)(struct machine *machine, struct error *err);
-	void (*reset)(struct machine *machine);
 	void (*unmake)(struct machine *machine); /* also of what was half made */
+	void (*each)(struct machine *machine, virtio_fn *act, void *arg);
+	/* Where there is no `each`: */
+	void (*reset)(struct machine *machine);
+	void (*state)(struct machine *machine, struct codec *codec);
 } devices[] = {
-	{"mc146818", rtc_make, rtc_reset, rtc_unmake},
-	{"i8042", i8042_make, i8042_again, i8042_unmake},
-	{"uart16550", com1_make, com1_reset, com1_unmake},
-	{"pvpanic", pvpanic_make, pvpanic_reset, pvpanic_unmake},
-	{"acpi_pm", pm_make, pm_reset, pm_unmake},
-	{"pci", pci_make, pci_again, pci_unmake},
-	{"virtio-rng", rng_make, rng_reset, rng_unmake},
-	{"virtio-console", console_make, console_reset, console_unmake},
-	{"disks", disks_make, disks_reset, disks_unmake},
-	{"NICs", nics_make, nics_reset, nics_unmake},
+	{"mc146818", rtc_make, rtc_unmake, NULL, rtc_reset, rtc_state},
+	{"i8042", i8042_make, i8042_unmake, NULL, i8042_again, i8042_saved},
+	{"uart16550", com1_make, com1_unmake, NULL, com1_reset, com1_state},
+	{"pvpanic", pvpanic_make, pvpanic_unmake, NULL, pvpanic_reset, pvpanic_state},
+	{"acpi_pm", pm_make, pm_unmake, NULL, pm_reset, pm_state},
+	{"pci", pci_make, pci_unmake, NULL, pci_again, pci_state},
+	{"virtio-rng", rng_make, rng_unmake, rng_each, NULL, NULL},
+	{"virtio-console", console_make, console_unmake, console_each, NULL, NULL},
+	{"disks", disks_make, disks_unmake, disks_each, NULL, NULL},
+	{"NICs", nics_make, nics_unmake, nics_each, NULL, NULL},
 };
 
 int board_create(struct machine *machine, struct error *err)
@@ -331,8 +446,60 @@ void board_destroy(struct machine *machine)
 		devices[i].unmake(machine);
 }
 
+static void reset_one(struct virtio_pci *vp, void *arg)
+{
+	(void)arg;
+	virtio_pci_reset(vp);
+}
+
+static void pause_one(struct virtio_pci *vp, void *arg)
+{
+	(void)arg;
+	virtio_pci_pause(vp);
+}
+
+static void resume_one(struct virtio_pci *vp, void *arg)
+{
+	(void)arg;
+	virtio_pci_resume(vp);
+}
+
+static void state_one(struct virtio_pci *vp, void *arg)
+{
+	virtio_pci_state(vp, arg);
+}
+
+static void each_virtio(struct machine *machine, virtio_fn *act)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
+		if (devices[i].each)
+			devices[i].each(machine, act, NULL);
+}
+
 void board_reset(struct machine *machine)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
-		devices[i].reset(machine);
+		if (devices[i].each)
+			devices[i].each(machine, reset_one, NULL);
+		else
+			devices[i].reset(machine);
+}
+
+void board_pause(struct machine *machine)
+{
+	each_virtio(machine, pause_one);
+}
+
+void board_resume(struct machine *machine)
+{
+	each_virtio(machine, resume_one);
+}
+
+void board_state(struct machine *machine, struct codec *codec)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
+		if (devices[i].each)
+			devices[i].each(machine, state_one, codec);
+		else
+			devices[i].state(machine, codec);
 }

@@ -106,6 +106,35 @@ static unsigned handle_stop(const struct control_ops *ops, void *arg, struct jso
 	return answer_result(ops->stop(arg, json_object_get_boolean(force), &err), &err, answer);
 }
 
+static unsigned handle_snapshot_info(const struct control_ops *ops, void *arg,
+				     struct json_object *body, char **answer)
+{
+	(void)body;
+	return answer_object(ops->snapshot_info(arg), answer);
+}
+
+static unsigned handle_snapshot(const struct control_ops *ops, void *arg, struct json_object *body,
+				char **answer)
+{
+	struct json_object *name = NULL, *comment = NULL, *disk_only = NULL;
+	struct error err = {0};
+
+	json_object_object_get_ex(body, "name", &name);
+	json_object_object_get_ex(body, "comment", &comment);
+	json_object_object_get_ex(body, "disk_only", &disk_only);
+	if (!json_object_is_type(name, json_type_string) ||
+	    (comment && !json_object_is_type(comment, json_type_string)) ||
+	    (disk_only && !json_object_is_type(disk_only, json_type_boolean))) {
+		error_set(&err, -EINVAL, "give name and comment as strings, disk_only as a boolean",
+			  "snapshot: fields");
+		return answer_error(MHD_HTTP_BAD_REQUEST, &err, -EINVAL, answer);
+	}
+	return answer_result(ops->snapshot(arg, json_object_get_string(name),
+					   comment ? json_object_get_string(comment) : "",
+					   json_object_get_boolean(disk_only), &err),
+			     &err, answer);
+}
+
 static const struct {
 	const char *method;
 	const char *url;
@@ -113,9 +142,13 @@ static const struct {
 	unsigned (*handle)(const struct control_ops *ops, void *arg, struct json_object *body,
 			   char **answer);
 } requests[] = {
-	{"GET", "/v1/info", false, handle_info},    {"GET", "/v1/console", true, handle_console},
-	{"POST", "/v1/pause", false, handle_pause}, {"POST", "/v1/resume", false, handle_resume},
+	{"GET", "/v1/info", false, handle_info},
+	{"GET", "/v1/console", true, handle_console},
+	{"POST", "/v1/pause", false, handle_pause},
+	{"POST", "/v1/resume", false, handle_resume},
 	{"POST", "/v1/stop", false, handle_stop},
+	{"POST", "/v1/snapshot", false, handle_snapshot},
+	{"GET", "/v1/snapshot", false, handle_snapshot_info},
 };
 
 /* Blanks up to the end? */

@@ -7,6 +7,9 @@
  *   GET  /v1/console		recent output of the first serial port, as text
  *   POST /v1/pause		stop the vCPUs		(no body)
  *   POST /v1/resume		let them go on		(no body)
+ *   POST /v1/snapshot		take one: {"name": ..., "comment": ..., "disk_only": true}; answers
+ *when its moment has passed
+ *   GET  /v1/snapshot		how the last one went: "state" is none, pending, complete or failed
  *   POST /v1/stop		press the power button; {"force": true}: end the guest now
  *
  * An answer is 200 with a JSON object, or an error status with {"error": "what; remedy"}.
@@ -31,6 +34,11 @@ struct control_ops {
 	int (*pause)(void *arg, struct error *err);
 	int (*resume)(void *arg, struct error *err);
 	int (*stop)(void *arg, bool force, struct error *err);
+	/* `comment` may be "". */
+	int (*snapshot)(void *arg, const char *name, const char *comment, bool disk_only,
+			struct error *err);
+	/* As info. */
+	struct json_object *(*snapshot_info)(void *arg);
 };
 
 struct control;

@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "snapshot/root.h"
 #include "vmm/base/log.h"
+#include "vmm/core/memory_source.h"
 #include "vmm/machine/machine_impl.h"
+#include "vmm/machine/snapshot.h"
 
 static void machine_request(struct machine *m, unsigned request)
 {
@@ -89,6 +92,11 @@ static int machine_load(struct machine *m, struct error *err)
 
 	if (!bsp)
 		return error_set(err, -ENOMEM, NULL, "virtual machine: out of memory");
+	if (!m->boot) {
+		free(bsp);
+		return error_set(err, -ENOENT, "put its kernel where it was",
+				 "reset: what the guest booted from was not there at its restore");
+	}
 	acpi.vcpus = m->vcpu_count;
 	*bsp = m->initial_cpu[0];
 	ret = boot_load(m->boot, m->vm.memory, &acpi, bsp, err);
@@ -190,15 +198,47 @@ static int initial_state_keep(struct machine *m, struct error *err)
 	return ret;
 }
 
+/* A page of restored memory is gone. On any thread. */
+static void memory_lost(void *arg, int code)
+{
+	struct error err = {0};
+
+	error_set(&err, code, "see lodge snapshot verify",
+		  "guest memory: a page cannot be read from its snapshot: %s", error_name(code));
+	vcpu_ended(arg, 0, VCPU_EXIT_FAILED, &err);
+}
+
+static int memory_make(struct machine *m, struct error *err)
+{
+	const struct root *from = m->config.from;
+	bool shared = m->config.engine->shared_memory;
+	struct memory_source *source;
+	int ret;
+
+	if (!from)
+		return shared ? memory_create_shared(m->config.memory, &m->vm.memory, err)
+			      : memory_create(m->config.memory, &m->vm.memory, err);
+	if (from->memory_size != m->config.memory)
+		return error_set(err, -EINVAL, "leave -m out",
+				 "snapshot '%s': it has %llu MiB of memory", from->name,
+				 (unsigned long long)(from->memory_size >> 20));
+	ret = snapshot_memory_source(m->config.store, from->memory_layers, from->memory_layer_count,
+				     from->memory_size / MEMORY_PAGE_SIZE, &source, err);
+	if (ret == 0)
+		ret = memory_create_from(source, shared, &m->vm.memory, err);
+	if (ret)
+		return ret;
+	m->vm.memory->lost_arg = m;
+	m->vm.memory->lost = memory_lost;
+	return 0;
+}
+
 static int vm_create(struct machine *m, struct error *err)
 {
 	struct vm_config config = {.vcpus = m->config.vcpus, .translation = m->config.translation};
 	int ret;
 
-	if (m->config.engine->shared_memory)
-		ret = memory_create_shared(m->config.memory, &m->vm.memory, err);
-	else
-		ret = memory_create(m->config.memory, &m->vm.memory, err);
+	ret = memory_make(m, err);
 	if (ret)
 		return ret;
 	if (bus_create(&m->vm.pio) || bus_create(&m->vm.mmio))
@@ -209,6 +249,34 @@ static int vm_create(struct machine *m, struct error *err)
 	m->vm.ops = m->config.engine;
 	ret = m->vm.ops->vm_create(&config, &m->vm.engine, err);
 	return ret ? ret : vcpus_create(m, err);
+}
+
+/* A restored guest has booted; what it booted from is for its next reset. */
+static int boot_do_without(struct error *err, int code)
+{
+	char line[sizeof(*err)];
+
+	error_format(err, code, line, sizeof(line));
+	log_warn("the guest will end at its next reset: %s", line);
+	*err = (struct error){0};
+	return 0;
+}
+
+static int machine_restore(struct machine *m, struct error *err)
+{
+	const struct root *from = m->config.from;
+	void *bytes;
+	int ret;
+
+	if (!from->has_device_state)
+		return error_set(err, -EINVAL, "make volumes of it: lodge volume clone",
+				 "snapshot '%s': it has disks only", from->name);
+	ret = blob_get(m->config.store, &from->device_state, &bytes, err);
+	if (ret)
+		return ret;
+	ret = machine_state_load(m, bytes, from->device_state.size, err);
+	free(bytes);
+	return ret ? error_prefix(err, ret, "restore") : 0;
 }
 
 static int machine_build(struct machine *m, struct error *err)
@@ -223,6 +291,8 @@ static int machine_build(struct machine *m, struct error *err)
 	int ret;
 
 	ret = boot_open(&boot, &m->boot, err);
+	if (ret && m->config.from)
+		ret = boot_do_without(err, ret);
 	if (ret == 0)
 		ret = vm_create(m, err);
 	if (ret == 0)
@@ -230,7 +300,7 @@ static int machine_build(struct machine *m, struct error *err)
 	if (ret == 0)
 		ret = initial_state_keep(m, err);
 	if (ret == 0)
-		ret = machine_load(m, err);
+		ret = m->config.from ? machine_restore(m, err) : machine_load(m, err);
 	if (ret == 0)
 		ret = vcpu_set_create(m->vm.ops, m->vcpu, m->vcpu_count, vcpu_ended, m, &m->threads,
 				      err);
@@ -283,6 +353,7 @@ void machine_destroy(struct machine *m)
 void machine_resume(struct machine *m)
 {
 	m->paused = false;
+	board_resume(m);
 	if (!m->ended)
 		vcpu_set_resume(m->threads);
 }
@@ -329,6 +400,21 @@ void machine_drain_output(struct machine *m)
 {
 	if (m->console)
 		virtio_console_drain(m->console);
+}
+
+unsigned machine_nic_count(const struct machine *m)
+{
+	return m->config.nic_count;
+}
+
+void machine_nic_counts(const struct machine *m, unsigned index, struct virtio_net_counts *out)
+{
+	virtio_net_counts(m->nic[index].nic, out);
+}
+
+const char *machine_nic_interface(const struct machine *m, unsigned index)
+{
+	return m->nic[index].net->info.name;
 }
 
 void machine_statistics(const struct machine *m, struct engine_counter *out, unsigned max)

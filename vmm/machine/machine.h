@@ -7,24 +7,37 @@
 #define VMM_MACHINE_MACHINE_H
 
 #include "devices/virtio/console.h"
+#include "devices/virtio/net.h"
 #include "net/net.h"
 #include "vmm/base/loop.h"
 #include "vmm/core/chardev.h"
 #include "vmm/core/engine.h"
 #include "vmm/machine/board.h"
 
+struct root;
+struct store;
+
 struct machine_disk {
 	const char *path;
 	const char *format;
 	bool read_only;
-	unsigned queues; /* 0: one a vCPU */
+	bool allow_backing; /* the image may name other files */
+	unsigned queues;    /* 0: one a vCPU */
 };
 
 struct machine_nic {
-	const char *tap; /* the host's interface */
+	const char *tap;             /* the host's interface; or */
+	const char *network, *guest; /* a network, and who is known there; both NULL: user */
+	unsigned forward_count, group_count;
+	const struct net_forward *forward; /* of ports of the host's to it */
+	const char *const *group;          /* security groups, of a network */
 	uint8_t mac[NET_MAC];
-	unsigned queues; /* pairs; 0: one a vCPU, or one if the interface has no more */
-	bool any_source; /* see struct virtio_net_config */
+	uint32_t address; /* see struct network_nic */
+	unsigned queues;  /* pairs; 0: one a vCPU, or one if the interface has no more */
+	bool optional;    /* where it cannot be had, a warning tells, and the guest has no NICs from
+			     here on */
+	bool any_source;  /* see struct virtio_net_config */
+	struct throttle_rates rates; /* each way */
 };
 
 struct machine_config {
@@ -37,6 +50,8 @@ struct machine_config {
 	const char *kernel, *initrd, *cmdline;
 	const void *overlay; /* see struct boot_config */
 	size_t overlay_size;
+	struct store *store;     /* of volumes; NULL: there are none */
+	const struct root *from; /* what is restored; NULL: it boots */
 	unsigned disk_count;
 	struct machine_disk disk[BOARD_DISKS_MAX];
 	unsigned nic_count;
@@ -74,9 +89,26 @@ int machine_create(const struct machine_config *config, struct loop *loop,
 		   const struct machine_events *events, struct machine **out, struct error *err);
 void machine_destroy(struct machine *machine);
 
+/* Its devices, too. */
 void machine_resume(struct machine *machine);
 void machine_pause(struct machine *machine);
 bool machine_is_paused(const struct machine *machine);
+
+/*
+ * All that the guest can observe but its memory and disks, as bytes (snapshot/codec.h), of a
+ * machine that is paused. Its devices are quiesced, and remain so until they or the machine are
+ * resumed: until then nothing changes guest memory and disks, and a copy of these fits the state.
+ * The caller frees *bytes.
+ */
+int machine_state_save(struct machine *machine, uint8_t **bytes, size_t *size, struct error *err);
+/*
+ * Into a machine of the same configuration, on either engine, that has not run yet. Its memory is
+ * there already: rings and clocks in it are looked at and written. Its devices wait as after a
+ * save. After a failure the machine can only be destroyed.
+ */
+int machine_state_load(struct machine *machine, const uint8_t *bytes, size_t size,
+		       struct error *err);
+void machine_devices_resume(struct machine *machine);
 
 void machine_press_power_button(struct machine *machine);
 
@@ -95,5 +127,11 @@ void machine_note_panic(struct machine *machine, const char *reason);
 
 /* Exits by reason, see engine_ops. */
 void machine_statistics(const struct machine *machine, struct engine_counter *out, unsigned max);
+
+unsigned machine_nic_count(const struct machine *machine);
+/* Of a NIC by its index: what passed, and what it is called on the host. */
+void machine_nic_counts(const struct machine *machine, unsigned index,
+			struct virtio_net_counts *out);
+const char *machine_nic_interface(const struct machine *machine, unsigned index);
 
 #endif

@@ -30,6 +30,7 @@ struct machine_disk_device {
 
 struct machine_nic_device {
 	struct net *net;
+	bool attached; /* to a network */
 	struct virtio_net *nic;
 	struct virtio_pci *pci;
 };
@@ -78,6 +79,13 @@ struct machine {
 int board_create(struct machine *machine, struct error *err);
 void board_destroy(struct machine *machine);
 void board_reset(struct machine *machine);
+/*
+ * Quiesce the devices that serve queues, and go on: see virtio_pause. The vCPUs are paused. State
+ * is saved of a paused board; loading leaves one.
+ */
+void board_pause(struct machine *machine);
+void board_resume(struct machine *machine);
+void board_state(struct machine *machine, struct codec *codec);
 extern const struct acpi_board board_acpi; /* but for the number of vCPUs */
 
 #endif

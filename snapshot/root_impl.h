@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Roots from the inside. */
+#ifndef SNAPSHOT_ROOT_IMPL_H
+#define SNAPSHOT_ROOT_IMPL_H
+
+#include "snapshot/root.h"
+#include "snapshot/store_impl.h"
+
+int root_error(const struct root *root, struct error *err, int code, const char *remedy,
+	       const char *what);
+/* Calls `visit` with each list of layers: of its volumes, and of the memory. Until not 0. */
+int root_for_each_list(const struct root *root,
+		       int (*visit)(void *arg, const struct store_id *ids, unsigned count),
+		       void *arg);
+/* All that it names, layers and blob. 0 or -ENOMEM. */
+int root_references(const struct root *root, struct id_list *out);
+/* Write it, visible and durable. The store's lock is held. */
+int root_write(struct store *store, const struct root *root, struct error *err);
+
+#endif

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/* Published roots: their files, and what becomes of them. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "snapshot/layer.h"
+#include "snapshot/root_impl.h"
+
+#define PREFIX_MIN 4u
+
+int root_load(struct store *store, const struct store_id *id, struct root *out, struct error *err)
+{
+	char path[STORE_IO_PATH_MAX], *text;
+	struct root root;
+	size_t size;
+	int ret;
+
+	store_path(path, STORE_ROOTS, id, STORE_JSON);
+	ret = store_io_read_file(store->io, path, ROOT_MANIFEST_MAX, &text, &size);
+	if (ret)
+		return error_set(err, ret, "see lodge snapshot ls", "snapshot '%s': %s", path,
+				 ret == -ENOENT ? "it is not there" : error_name(ret));
+	ret = root_parse(text, size, &root, err);
+	free(text);
+	if (ret)
+		return error_prefix(err, ret, "'%s'", path);
+	if (!store_id_equal(&root.id, id)) {
+		root_clear(&root);
+		return error_set(err, -EINVAL, "remove the file", "'%s': it is another's", path);
+	}
+	*out = root;
+	return 0;
+}
+
+/* All of them, oldest first. */
+
+struct root_list {
+	struct root *roots;
+	size_t count;
+};
+
+static void root_list_free(struct root_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		root_clear(&list->roots[i]);
+	free(list->roots);
+}
+
+static int root_order(const void *a, const void *b)
+{
+	const struct root *x = a, *y = b;
+
+	if (x->time_ns != y->time_ns)
+		return x->time_ns < y->time_ns ? -1 : 1;
+	return memcmp(&x->id, &y->id, sizeof(x->id));
+}
+
+static int list_load(struct store *store, const struct name_list *names, struct root_list *list,
+		     int (*damaged)(void *arg, const char *id, const struct error *why), void *arg,
+		     struct error *err)
+{
+	for (size_t i = 0; i < names->count; i++) {
+		char stem[STORE_ID_TEXT];
+		struct error why = {0};
+		struct store_id id;
+		int ret;
+
+		if (!name_stem(names->names[i], STORE_JSON, stem, sizeof(stem)) ||
+		    store_id_parse(stem, &id))
+			continue;
+		ret = root_load(store, &id, &list->roots[list->count], &why);
+		if (ret == 0)
+			list->count++;
+		else if (ret == -ENOENT) /* since */
+			ret = 0;
+		else if (damaged)
+			ret = damaged(arg, stem, &why);
+		else if (err)
+			*err = why;
+		if (ret)
+			return ret;
+	}
+	if (list->count)
+		qsort(list->roots, list->count, sizeof(*list->roots), root_order);
+	return 0;
+}
+
+int root_for_each(struct store *store, int (*visit)(void *arg, const struct root *root),
+		  int (*damaged)(void *arg, const char *id, const struct error *why), void *arg,
+		  struct error *err)
+{
+	struct root_list list = {0};
+	struct name_list names;
+	int ret = name_list_read(store, STORE_ROOTS, &names, err);
+
+	if (ret)
+		return ret;
+	list.roots = calloc(names.count + 1, sizeof(*list.roots));
+	ret = list.roots ? list_load(store, &names, &list, damaged, arg, err)
+			 : error_set(err, -ENOMEM, NULL, "store: no memory");
+	for (size_t i = 0; i < list.count && ret == 0; i++)
+		ret = visit(arg, &list.roots[i]);
+	root_list_free(&list);
+	name_list_free(&names);
+	return ret;
+}
+
+/* Finding. */
+
+struct find {
+	const char *key;
+	bool by_name;
+	unsigned matches;
+	struct store_id id;
+};
+
+static int find_visit(void *arg, const struct root *root)
+{
+	struct find *find = arg;
+	char text[STORE_ID_TEXT];
+
+	store_id_text(&root->id, text);
+	if (strcmp(root->name, find->key) == 0) {
+		find->by_name = true;
+		find->id = root->id;
+		return 1;
+	}
+	if (strlen(find->key) >= PREFIX_MIN && strncmp(text, find->key, strlen(find->key)) == 0) {
+		find->matches++;
+		find->id = root->id;
+	}
+	return 0;
+}
+
+static int find_damaged(void *arg, const char *id, const struct error *why)
+{
+	(void)arg;
+	(void)id;
+	(void)why;
+	return 0;
+}
+
+int root_find(struct store *store, const char *key, struct root *out, struct error *err)
+{
+	struct find find = {.key = key};
+	int ret = root_for_each(store, find_visit, find_damaged, &find, err);
+
+	if (ret < 0)
+		return ret;
+	if (!find.by_name && find.matches > 1)
+		return error_set(err, -EEXIST, "give more of the id",
+				 "snapshot '%s': several ids begin so", key);
+	if (!find.by_name && !find.matches)
+		return error_set(err, -ENOENT, "see lodge snapshot ls",
+				 "snapshot '%s': it is not there", key);
+	return root_load(store, &find.id, out, err);
+}
+
+/* Publishing. */
+
+int root_write(struct store *store, const struct root *root, struct error *err)
+{
+	char name[STORE_ID_TEXT + sizeof(STORE_JSON)], id[STORE_ID_TEXT], *text;
+	struct root back;
+	int ret = root_format(root, &text, err);
+
+	if (ret)
+		return ret;
+	/* Nothing is published that could not be read again. */
+	ret = root_parse(text, strlen(text), &back, NULL);
+	if (ret) {
+		free(text);
+		return root_error(root, err, ret, NULL, "a field of it has no such value");
+	}
+	root_clear(&back);
+	store_id_text(&root->id, id);
+	snprintf(name, sizeof(name), "%s" STORE_JSON, id);
+	ret = strlen(text) > ROOT_MANIFEST_MAX
+		      ? -EFBIG
+		      : store_io_write_file(store->io, STORE_ROOTS, name, text, strlen(text));
+	free(text);
+	return ret ? root_error(root, err, ret, "check the store's space", error_name(ret)) : 0;
+}
+
+struct list_check {
+	struct store *store;
+	struct error *err;
+};
+
+static int list_check(void *arg, const struct store_id *ids, unsigned count)
+{
+	const struct list_check *check = arg;
+	int ret = 0;
+
+	for (unsigned i = 0; i < count && ret == 0; i++) {
+		struct layer *layer;
+
+		ret = layer_open(check->store, &ids[i], &layer, check->err);
+		if (ret)
+			break;
+		if (!layer_info(layer)->sealed)
+			ret = error_set(check->err, -EBUSY, NULL,
+					"store: a layer of it is not sealed");
+		layer_close(layer);
+	}
+	return ret;
+}
+
+static int root_check(struct store *store, const struct root *root, struct error *err)
+{
+	struct list_check check = {.store = store, .err = err};
+
+	if (!text_is_name(root->name))
+		return root_error(root, err, -EINVAL, "use letters, digits, '-', '_' and '.'",
+				  "no such name can be");
+	return root_for_each_list(root, list_check, &check);
+}
+
+int root_publish(struct store *store, struct root *root, struct error *err)
+{
+	struct find find = {.key = root->name};
+	int lock, ret = 0;
+
+	if (store_id_is_zero(&root->id))
+		ret = store_id_make(store, &root->id, err);
+	if (ret)
+		return ret;
+	lock = store_lock(store, err);
+	if (lock < 0)
+		return lock;
+	ret = root_check(store, root, err);
+	if (ret == 0)
+		ret = root_for_each(store, find_visit, find_damaged, &find, err);
+	if (find.by_name)
+		ret = root_error(root, err, -EEXIST, "choose another name", "it is there already");
+	if (ret == 0)
+		ret = root_write(store, root, err);
+	store_unlock(store, lock);
+	return ret;
+}
+
+int root_set_state(struct store *store, const struct store_id *id, enum root_state state,
+		   struct error *err)
+{
+	struct root root = {0};
+	int lock = store_lock(store, err), ret;
+
+	if (lock < 0)
+		return lock;
+	ret = root_load(store, id, &root, err);
+	if (ret == 0) {
+		root.state = state;
+		ret = root_write(store, &root, err);
+		root_clear(&root);
+	}
+	store_unlock(store, lock);
+	return ret;
+}
+
+int root_remove(struct store *store, const struct store_id *id, struct error *err)
+{
+	char path[STORE_IO_PATH_MAX];
+	int lock = store_lock(store, err), ret;
+
+	if (lock < 0)
+		return lock;
+	store_path(path, STORE_ROOTS, id, STORE_JSON);
+	ret = store->io->ops->unlink(store->io, path);
+	if (ret == 0)
+		ret = store->io->ops->sync_directory(store->io, STORE_ROOTS);
+	store_unlock(store, lock);
+	return ret ? error_set(err, ret, "see lodge snapshot ls", "snapshot '%s': %s", path,
+			       ret == -ENOENT ? "it is not there" : error_name(ret))
+		   : 0;
+}
+
+/* Sums. */
+
+static int layers_do(struct store *store, const struct root *root,
+		     int (*work)(struct layer *layer, struct error *err), struct error *err)
+{
+	struct id_list ids = {0};
+	struct root bare = *root;
+	int ret;
+
+	bare.has_device_state = false;
+	ret = root_references(&bare, &ids);
+	if (ret)
+		error_set(err, ret, NULL, "store: no memory");
+	for (size_t i = 0; i < ids.count && ret == 0; i++) {
+		struct layer *layer;
+
+		ret = layer_open(store, &ids.ids[i], &layer, err);
+		if (ret == 0) {
+			ret = work(layer, err);
+			layer_close(layer);
+		}
+	}
+	id_list_free(&ids);
+	return ret;
+}
+
+int root_complete(struct store *store, const struct store_id *id, struct error *err)
+{
+	struct root root = {0};
+	int ret = root_load(store, id, &root, err);
+
+	if (ret)
+		return ret;
+	ret = layers_do(store, &root, layer_digest, err);
+	if (ret == 0 && root.state == ROOT_PENDING)
+		ret = root_set_state(store, id, ROOT_COMPLETE, err);
+	root_clear(&root);
+	return ret;
+}
+
+int root_verify(struct store *store, const struct store_id *id, struct error *err)
+{
+	struct root root = {0};
+	void *bytes = NULL;
+	int ret = root_load(store, id, &root, err);
+
+	if (ret)
+		return ret;
+	ret = layers_do(store, &root, layer_verify, err);
+	if (ret == 0 && root.has_device_state)
+		ret = blob_get(store, &root.device_state, &bytes, err);
+	free(bytes);
+	if (ret == 0 && root.state != ROOT_VERIFIED)
+		ret = root_set_state(store, id, ROOT_VERIFIED, err);
+	root_clear(&root);
+	return ret;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store on a disk that stops at each point where something changes, by power failure or because
+ * its process is killed, and on one whose k-th call fails.
+ */
+#include "tests/unit/unit.h"
+
+#include "tests/store_world.h"
+#include "vmm/base/log.h"
+
+/* Lives of a store; an argument says how many. Each takes some ten seconds. */
+static uint64_t seeds = 1;
+
+/* Run the script until the disk stops, and end the process. False: it did not stop any more. */
+static bool run_until(struct world *w, unsigned stop)
+{
+	bool stopped;
+
+	sim_disk_stop_at(w->disk, stop);
+	if (world_begin(w) == 0) {
+		world_script(w);
+		world_end(w);
+	} else {
+		w->store = NULL;
+	}
+	stopped = sim_disk_has_stopped(w->disk);
+	return stopped;
+}
+
+static void restart(struct sim_disk *disk, bool kill, unsigned survival)
+{
+	if (kill)
+		sim_disk_revive(disk);
+	else
+		sim_disk_power_cycle(disk, (enum sim_survival)survival);
+}
+
+/*
+ * One crash in the script, another in the recovery if there is one that late, and then none. Each
+ * is a kill or a power failure.
+ */
+static bool crash_once(uint64_t seed, unsigned stop, bool kill, bool kill_again, unsigned survival)
+{
+	struct sim_disk *disk = sim_disk_create(seed);
+	struct world *w = world_create(seed, disk, NULL, NULL);
+	bool stopped = run_until(w, stop);
+
+	restart(disk, kill, survival);
+	sim_disk_stop_at(disk, sim_disk_changes(disk) + stop % 23);
+	if (!world_recover(w, !kill)) {
+		if (w->store)
+			world_end(w);
+		restart(disk, kill_again, survival);
+		assert_true(world_recover(w, !kill_again));
+	}
+	sim_disk_stop_at(disk, ~0u);
+	world_end(w);
+	/* What was recovered is durable: recovery again finds the same. */
+	sim_disk_power_cycle(disk, SIM_NOTHING);
+	assert_true(world_recover(w, true));
+	for (unsigned i = 0; i < 10; i++)
+		world_step(w);
+	world_destroy(w);
+	sim_disk_destroy(disk);
+	return stopped;
+}
+
+static void crash_all(bool kill, bool kill_again, unsigned survival)
+{
+	unsigned points = 0;
+
+	for (uint64_t seed = 1; seed <= seeds; seed++)
+		for (unsigned stop = 0; crash_once(seed * 1000 + survival * 2 + kill, stop, kill,
+						   kill_again, survival);
+		     stop++)
+			points++;
+	print_message("%u crash points\n", points);
+	assert_true(points > 100);
+}
+
+static void nothing_survives(void **state)
+{
+	(void)state;
+	crash_all(false, false, SIM_NOTHING);
+}
+
+static void everything_survives(void **state)
+{
+	(void)state;
+	crash_all(false, false, SIM_EVERYTHING);
+}
+
+static void a_prefix_survives(void **state)
+{
+	(void)state;
+	crash_all(false, false, SIM_PREFIX);
+}
+
+static void anything_survives(void **state)
+{
+	(void)state;
+	crash_all(false, false, SIM_ANYTHING);
+}
+
+static void killed(void **state)
+{
+	(void)state;
+	crash_all(true, true, SIM_NOTHING);
+}
+
+static void killed_then_power(void **state)
+{
+	(void)state;
+	crash_all(true, false, SIM_NOTHING);
+}
+
+/* The k-th call fails. */
+static bool fail_once(uint64_t seed, unsigned call, enum sim_fault fault)
+{
+	struct sim_disk *disk = sim_disk_create(seed);
+	struct world *w = world_create(seed, disk, NULL, NULL);
+	bool failed, reached;
+
+	sim_disk_fail_at(disk, call, fault);
+	if (world_begin(w) == 0) {
+		world_script(w);
+		world_end(w);
+	} else {
+		w->store = NULL;
+	}
+	failed = sim_disk_has_failed(disk);
+	reached = sim_disk_calls(disk) > call;
+	/* Interrupted calls and short transfers are nobody's failure. */
+	if (failed && (fault == SIM_FAULT_EINTR || fault == SIM_FAULT_SHORT))
+		assert_false(w->broken);
+	sim_disk_power_cycle(disk, call % 4);
+	assert_true(world_recover(w, true));
+	world_destroy(w);
+	sim_disk_destroy(disk);
+	return reached;
+}
+
+static void fail_all(enum sim_fault fault)
+{
+	unsigned call = 0;
+
+	while (fail_once(7, call, fault))
+		call++;
+	print_message("%u calls\n", call);
+	assert_true(call > 200);
+}
+
+static void calls_fail(void **state)
+{
+	(void)state;
+	fail_all(SIM_FAULT_EIO);
+}
+
+static void disk_is_full(void **state)
+{
+	(void)state;
+	fail_all(SIM_FAULT_ENOSPC);
+}
+
+static void calls_are_interrupted(void **state)
+{
+	(void)state;
+	fail_all(SIM_FAULT_EINTR);
+}
+
+static void transfers_are_short(void **state)
+{
+	(void)state;
+	fail_all(SIM_FAULT_SHORT);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nothing_survives),
+		cmocka_unit_test(everything_survives),
+		cmocka_unit_test(a_prefix_survives),
+		cmocka_unit_test(anything_survives),
+		cmocka_unit_test(killed),
+		cmocka_unit_test(killed_then_power),
+		cmocka_unit_test(calls_fail),
+		cmocka_unit_test(disk_is_full),
+		cmocka_unit_test(calls_are_interrupted),
+		cmocka_unit_test(transfers_are_short),
+	};
+
+	if (argc > 1)
+		seeds = strtoul(argv[1], NULL, 10);
+	if (argc > 2)
+		cmocka_set_test_filter(argv[2]);
+	log_set_level(LOG_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

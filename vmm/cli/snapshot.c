@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: MIT */
+/* lodge snapshot: of guests and volumes, and back. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "snapshot/root.h"
+#include "vmm/base/checked.h"
+#include "vmm/base/clock.h"
+#include "vmm/base/instance.h"
+#include "vmm/cli/client.h"
+#include "vmm/cli/guest_config.h"
+#include "vmm/cli/record.h"
+#include "vmm/cli/store_open.h"
+#include "vmm/cli/table.h"
+#include "vmm/cli/verbs.h"
+
+#define POLL_NS    20000000L
+#define STOP_TRIES 500u /* ten seconds */
+
+static void nap(void)
+{
+	const struct timespec time = {.tv_nsec = POLL_NS};
+
+	nanosleep(&time, NULL);
+}
+
+static void add_text(struct json_object *to, const char *key, const char *text)
+{
+	json_object_object_add(to, key, json_object_new_string(text));
+}
+
+static void add_number(struct json_object *to, const char *key, uint64_t number)
+{
+	json_object_object_add(to, key, json_object_new_uint64(number));
+}
+
+static uint64_t number_of(struct json_object *object, const char *key)
+{
+	return json_object_get_uint64(json_object_object_get(object, key));
+}
+
+/* Creating. */
+
+/* What it is called where no name is given. */
+static void name_make(const char *of, char out[TEXT_NAME_MAX + 1])
+{
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	snprintf(out, TEXT_NAME_MAX + 1, "%.32s-%04d%02d%02d-%02d%02d%02d", of, tm.tm_year + 1900,
+		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+/* Until the guest says how it ended. */
+static int guest_wait(const char *guest, struct json_object **out, struct error *err)
+{
+	for (;;) {
+		struct json_object *answer;
+		const char *state;
+		int ret = client_request(guest, "GET", "/v1/snapshot", NULL, &answer, err);
+
+		if (ret)
+			return ret;
+		state = json_object_get_string(json_object_object_get(answer, "state"));
+		if (state && strcmp(state, "complete") == 0) {
+			*out = answer;
+			return 0;
+		}
+		if (!state || strcmp(state, "pending") != 0) {
+			const char *why =
+				json_object_get_string(json_object_object_get(answer, "error"));
+
+			error_set(err, -EIO, NULL, "snapshot: %s", why ? why : "it failed");
+			json_object_put(answer);
+			return -EIO;
+		}
+		json_object_put(answer);
+		nap();
+	}
+}
+
+static int guest_snapshot(const struct options *o, const char *guest, const char *name,
+			  struct json_object **out, struct error *err)
+{
+	struct json_object *body = json_object_new_object(), *answer;
+	int ret;
+
+	add_text(body, "name", name);
+	add_text(body, "comment", o->comment);
+	json_object_object_add(body, "disk_only", json_object_new_boolean(o->disk_only));
+	ret = client_request(guest, "POST", "/v1/snapshot", json_object_to_json_string(body),
+			     &answer, err);
+	json_object_put(body);
+	if (ret)
+		return ret;
+	json_object_put(answer);
+	return guest_wait(guest, out, err);
+}
+
+/* Of a volume that no guest has. */
+static int volume_snapshot(const struct options *o, struct store *store, const char *volume,
+			   const char *name, struct json_object **out, struct error *err)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	struct volume *v;
+	int ret = root ? volume_open(store, volume, false, &v, err) : -ENOMEM;
+
+	if (ret) {
+		free(root);
+		return ret;
+	}
+	snprintf(root->name, sizeof(root->name), "%s", name);
+	snprintf(root->comment, sizeof(root->comment), "%s", o->comment);
+	root->kind = ROOT_DISK;
+	root->time_ns = clock_realtime_ns();
+	root->has_parent = volume_manifest(v)->has_parent;
+	root->parent = volume_manifest(v)->parent;
+	ret = volume_switch_prepare(v, err);
+	if (ret == 0)
+		ret = volume_switch(v, err);
+	if (ret == 0)
+		ret = volume_switch_finish(v, err);
+	if (ret == 0)
+		ret = root_add_snapshot(root, volume_manifest(v), err);
+	if (ret == 0)
+		ret = root_publish(store, root, err);
+	volume_close(v);
+	if (ret == 0) {
+		char id[STORE_ID_TEXT];
+
+		store_id_text(&root->id, id);
+		*out = json_object_new_object();
+		add_text(*out, "name", name);
+		add_text(*out, "id", id);
+	}
+	root_clear(root);
+	free(root);
+	return ret;
+}
+
+static void created_print(const struct options *o, struct json_object *facts)
+{
+	if (o->json) {
+		json_print(facts);
+		return;
+	}
+	printf("%s\n", json_object_get_string(json_object_object_get(facts, "name")));
+	if (json_object_object_get(facts, "pause_ns"))
+		printf("guest paused %.1f ms, durable after %.0f ms, %.1f MiB of memory\n",
+		       (double)number_of(facts, "pause_ns") / 1e6,
+		       (double)number_of(facts, "total_ns") / 1e6,
+		       (double)number_of(facts, "memory_bytes") / 1048576.0);
+}
+
+static int snapshot_create_words(const struct options *o, const struct verb_words *w,
+				 struct error *err)
+{
+	const char *of = w->word[0];
+	char name[TEXT_NAME_MAX + 1];
+	struct json_object *facts = NULL;
+	struct store *store;
+	struct store_id id;
+	int ret = cli_store_open(&store, err);
+
+	if (ret)
+		return ret;
+	if (w->count > 1)
+		snprintf(name, sizeof(name), "%s", w->word[1]);
+	else
+		name_make(of, name);
+	if (!text_is_name(name))
+		ret = error_set(err, -EINVAL, "use letters, digits, . _ and -",
+				"snapshot '%s': no such name can be", name);
+	else if (instance_is_running(of, NULL))
+		ret = guest_snapshot(o, of, name, &facts, err);
+	else if (cli_store_has_volume(of))
+		ret = volume_snapshot(o, store, of, name, &facts, err);
+	else
+		ret = error_set(err, -ENOENT, "see lodge ls and lodge volume ls",
+				"'%s': no guest that runs, nor a volume", of);
+	if (ret == 0) {
+		created_print(o, facts);
+		fflush(stdout);
+		/* It is durable; what is left is to know that it stays as it is. */
+		if (store_id_parse(json_object_get_string(json_object_object_get(facts, "id")),
+				   &id) == 0)
+			ret = root_complete(store, &id, err);
+		json_object_put(facts);
+	}
+	store_close(store);
+	return ret;
+}
+
+/* Listing. */
+
+static struct json_object *root_row(struct store *store, const struct root *root)
+{
+	struct json_object *row = json_object_new_object();
+	struct root_usage usage;
+	struct error err = {0};
+	char id[STORE_ID_TEXT], text[32];
+	time_t seconds = (time_t)(root->time_ns / CLOCK_NS_PER_S);
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	add_text(row, "name", root->name);
+	store_id_text(&root->id, id);
+	add_text(row, "id", id);
+	add_text(row, "kind", root_kind_name(root->kind));
+	add_text(row, "state", root_state_name(root->state));
+	add_text(row, "time", text);
+	add_number(row, "volumes", root->volume_count);
+	add_number(row, "memory_bytes", root->memory_size);
+	if (root_usage(store, root, &usage, &err) == 0) {
+		add_number(row, "stored_bytes", usage.stored);
+		add_number(row, "exclusive_bytes", usage.exclusive);
+	}
+	if (root->has_parent) {
+		store_id_text(&root->parent, id);
+		add_text(row, "parent", id);
+	}
+	if (guest_config_name(root->config))
+		add_text(row, "guest", guest_config_name(root->config));
+	add_text(row, "comment", root->comment);
+	return row;
+}
+
+struct listing {
+	struct store *store;
+	struct json_object *rows;
+};
+
+static int root_list(void *arg, const struct root *root)
+{
+	struct listing *listing = arg;
+
+	json_object_array_add(listing->rows, root_row(listing->store, root));
+	return 0;
+}
+
+static int root_damaged(void *arg, const char *id, const struct error *why)
+{
+	struct listing *listing = arg;
+	struct json_object *row = json_object_new_object();
+
+	add_text(row, "name", "-");
+	add_text(row, "id", id);
+	add_text(row, "state", "damaged");
+	add_text(row, "comment", why->what);
+	json_object_array_add(listing->rows, row);
+	return 0;
+}
+
+static const char *text_of(struct json_object *row, const char *key)
+{
+	const char *text = json_object_get_string(json_object_object_get(row, key));
+
+	return text ? text : "";
+}
+
+static bool has_row(struct json_object *rows, const char *id)
+{
+	for (size_t i = 0; i < json_object_array_length(rows); i++)
+		if (strcmp(text_of(json_object_array_get_idx(rows, i), "id"), id) == 0)
+			return true;
+	return false;
+}
+
+/* Those below `parent` ("": those whose parent is gone or never was), which come after it. */
+static void tree_add(struct json_object *rows, const char *parent, unsigned depth,
+		     struct json_object *to)
+{
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *row = json_object_array_get_idx(rows, i);
+		const char *above = text_of(row, "parent");
+		char name[2 * TEXT_NAME_MAX + 8];
+
+		if (!has_row(rows, above))
+			above = "";
+		if (strcmp(above, parent) != 0)
+			continue;
+		snprintf(name, sizeof(name), "%*s%s", (int)(2 * (depth < 32 ? depth : 32)), "",
+			 text_of(row, "name"));
+		add_text(row, "tree", name);
+		json_object_array_add(to, json_object_get(row));
+		if (depth < json_object_array_length(rows))
+			tree_add(rows, text_of(row, "id"), depth + 1, to);
+	}
+}
+
+static int snapshot_ls(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	static const struct table_column list[] = {
+		{"NAME", "name"},   {"KIND", "kind"},           {"STATE", "state"},
+		{"TIME", "time"},   {"STORED", "stored_bytes"}, {"EXCLUSIVE", "exclusive_bytes"},
+		{"GUEST", "guest"}, {"COMMENT", "comment"},     {NULL, NULL},
+	};
+	static const struct table_column tree[] = {
+		{"SNAPSHOT", "tree"},   {"KIND", "kind"},
+		{"TIME", "time"},       {"EXCLUSIVE", "exclusive_bytes"},
+		{"COMMENT", "comment"}, {NULL, NULL},
+	};
+	struct listing listing = {.rows = json_object_new_array()};
+	struct json_object *ordered = json_object_new_array();
+	int ret = cli_store_open(&listing.store, err);
+
+	(void)w;
+	if (ret == 0) {
+		ret = root_for_each(listing.store, root_list, root_damaged, &listing, err);
+		store_close(listing.store);
+	}
+	if (ret == 0 && o->tree)
+		tree_add(listing.rows, "", 0, ordered);
+	if (ret == 0 && o->json)
+		json_print(o->tree ? ordered : listing.rows);
+	else if (ret == 0)
+		table_print(o->tree ? ordered : listing.rows, o->tree ? tree : list);
+	json_object_put(ordered);
+	json_object_put(listing.rows);
+	return ret;
+}
+
+/* One snapshot by its name, for `act`. */
+static int with_root(const char *key,
+		     int (*act)(struct store *store, struct root *root, void *arg,
+				struct error *err),
+		     void *arg, struct error *err)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	struct store *store;
+	int ret = root ? cli_store_open(&store, err) : -ENOMEM;
+
+	if (ret == 0) {
+		ret = root_find(store, key, root, err);
+		if (ret == 0) {
+			ret = act(store, root, arg, err);
+			root_clear(root);
+		}
+		store_close(store);
+	}
+	free(root);
+	return ret;
+}
+
+static int root_info(struct store *store, struct root *root, void *arg, struct error *err)
+{
+	struct json_object *row = root_row(store, root), *volumes = json_object_new_array();
+
+	(void)arg;
+	(void)err;
+	for (unsigned i = 0; i < root->volume_count; i++) {
+		struct json_object *volume = json_object_new_object();
+
+		add_text(volume, "name", root->volumes[i].name);
+		add_number(volume, "size_bytes", root->volumes[i].size);
+		add_number(volume, "layers", root->volumes[i].layer_count);
+		json_object_array_add(volumes, volume);
+	}
+	json_object_object_add(row, "volumes", volumes);
+	add_number(row, "memory_layers", root->memory_layer_count);
+	json_object_object_add(row, "config", json_object_get(root->config));
+	json_print(row);
+	json_object_put(row);
+	return 0;
+}
+
+static int snapshot_info(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	(void)o;
+	return with_root(w->word[0], root_info, NULL, err);
+}
+
+static int root_rm(struct store *store, struct root *root, void *arg, struct error *err)
+{
+	struct store_swept swept;
+	int ret = root_remove(store, &root->id, err);
+
+	(void)arg;
+	return ret ? ret : store_sweep(store, &swept, err);
+}
+
+static int snapshot_rm(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	(void)o;
+	return with_root(w->word[0], root_rm, NULL, err);
+}
+
+static int root_check(struct store *store, struct root *root, void *arg, struct error *err)
+{
+	int ret = root->state == ROOT_PENDING ? root_complete(store, &root->id, err) : 0;
+
+	(void)arg;
+	return ret ? ret : root_verify(store, &root->id, err);
+}
+
+static int snapshot_verify(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	(void)o;
+	return with_root(w->word[0], root_check, NULL, err);
+}
+
+/* Differences. */
+
+static int run_count(void *arg, uint64_t first, uint64_t count)
+{
+	(void)first;
+	*(uint64_t *)arg += count;
+	return 0;
+}
+
+static int diff_add(struct store *store, struct json_object *rows, const char *name,
+		    const struct store_id *a, unsigned a_count, const struct store_id *b,
+		    unsigned b_count, struct error *err)
+{
+	struct json_object *row;
+	uint64_t blocks = 0;
+	int ret = root_diff(store, a, a_count, b, b_count, run_count, &blocks, err);
+
+	if (ret)
+		return ret;
+	row = json_object_new_object();
+	add_text(row, "name", name);
+	add_number(row, "bytes", blocks * STORE_BLOCK);
+	json_object_array_add(rows, row);
+	return 0;
+}
+
+static int roots_diff(struct store *store, const struct root *a, const struct root *b,
+		      struct json_object *rows, struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < a->volume_count && ret == 0; i++) {
+		const struct root_volume *v = &a->volumes[i];
+		int at = root_volume_index(b, v->name);
+
+		if (at >= 0)
+			ret = diff_add(store, rows, v->name, v->layers, v->layer_count,
+				       b->volumes[at].layers, b->volumes[at].layer_count, err);
+	}
+	if (ret == 0 && a->memory_size && b->memory_size)
+		ret = diff_add(store, rows, "(memory)", a->memory_layers, a->memory_layer_count,
+			       b->memory_layers, b->memory_layer_count, err);
+	return ret;
+}
+
+struct diff {
+	const char *other;
+	struct json_object *rows;
+};
+
+static int diff_with(struct store *store, struct root *root, void *arg, struct error *err)
+{
+	struct root *other = calloc(1, sizeof(*other));
+	struct diff *diff = arg;
+	int ret = other ? root_find(store, diff->other, other, err) : -ENOMEM;
+
+	if (ret == 0) {
+		ret = roots_diff(store, root, other, diff->rows, err);
+		root_clear(other);
+	}
+	free(other);
+	return ret;
+}
+
+static int snapshot_diff(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	static const struct table_column columns[] = {
+		{"VOLUME", "name"}, {"CHANGED", "bytes"}, {NULL, NULL}};
+	struct diff diff = {.other = w->word[1], .rows = json_object_new_array()};
+	int ret = with_root(w->word[0], diff_with, &diff, err);
+
+	if (ret == 0 && o->json)
+		json_print(diff.rows);
+	else if (ret == 0)
+		table_print(diff.rows, columns);
+	json_object_put(diff.rows);
+	return ret;
+}
+
+/* Restoring. */
+
+struct restore {
+	const struct root *root;
+	const struct options *options;
+	const char *guest, *as; /* as NULL: in place */
+	char volume[TEXT_NAME_MAX + 1];
+	struct options run;
+	struct guest_plan plan;
+};
+
+/* A volume that goes by another name in a guest that is one more. */
+static const char *volume_as(void *arg, const char *name)
+{
+	struct restore *r = arg;
+
+	snprintf(r->volume, sizeof(r->volume), "%.30s.%.32s", r->as, name);
+	return r->volume;
+}
+
+static int guest_end(const struct restore *r, struct error *err)
+{
+	struct json_object *answer;
+	int ret;
+
+	if (!instance_is_running(r->guest, NULL))
+		return 0;
+	if (!r->options->discard)
+		return error_set(err, -EBUSY,
+				 "take a snapshot of it first, then give --discard; or --as NAME",
+				 "guest '%s': it runs, and its present state would be lost",
+				 r->guest);
+	ret = client_request(r->guest, "POST", "/v1/stop", "{\"force\": true}", &answer, err);
+	if (ret)
+		return ret;
+	json_object_put(answer);
+	for (unsigned i = 0; i < STOP_TRIES; i++) {
+		if (!instance_is_running(r->guest, NULL))
+			return 0;
+		nap();
+	}
+	return error_set(err, -ETIMEDOUT, "see lodge info", "guest '%s': it does not end",
+			 r->guest);
+}
+
+static int volumes_place(struct store *store, const struct root *root, struct restore *r,
+			 struct error *err)
+{
+	int ret = 0;
+
+	for (unsigned i = 0; i < root->volume_count && ret == 0; i++) {
+		const char *name = root->volumes[i].name;
+
+		if (r->as)
+			ret = volume_clone(store, volume_as(r, name), root, i, err);
+		else if (cli_store_has_volume(name))
+			ret = volume_restore(store, name, root, i, err);
+		else
+			ret = volume_clone(store, name, root, i, err);
+	}
+	return ret;
+}
+
+static const char *disk_as(void *arg, const char *name)
+{
+	const struct restore *r = arg;
+
+	return root_volume_index(r->root, name) >= 0 ? volume_as(arg, name) : NULL;
+}
+
+static int options_restore(const struct root *root, struct restore *r, struct error *err)
+{
+	const struct options *o = r->options;
+	int ret;
+
+	r->root = root;
+	ret = guest_config_parse(root->config, r->as ? disk_as : NULL, r, &r->run, err);
+	if (ret)
+		return error_prefix(err, ret, "snapshot '%s'", root->name);
+	if (o->engine_given)
+		r->run.engine = o->engine;
+	r->run.detach = true;
+	r->plan = (struct guest_plan){.options = &r->run,
+				      .name = r->as ? r->as : r->guest,
+				      .kernel = r->run.kernel,
+				      .initrd = r->run.initrd,
+				      .from = root,
+				      .ready_fd = -1};
+	if (!r->run.kernel)
+		return error_set(err, -EINVAL, NULL, "snapshot '%s': its guest has no kernel",
+				 root->name);
+	return 0;
+}
+
+static int root_prepare(struct store *store, struct root *root, struct restore *r,
+			struct error *err)
+{
+	int ret;
+
+	r->guest = guest_config_name(root->config);
+	if (root->kind != ROOT_VM || !r->guest)
+		return error_set(err, -EINVAL, "restore its volumes: lodge volume clone",
+				 "snapshot '%s': it has disks only", root->name);
+	if (r->as && instance_is_running(r->as, NULL))
+		return error_set(err, -EBUSY, "give another name", "guest '%s': it runs", r->as);
+	ret = options_restore(root, r, err);
+	if (ret == 0 && !r->as)
+		ret = guest_end(r, err);
+	return ret ? ret : volumes_place(store, root, r, err);
+}
+
+static int snapshot_restore(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	struct restore *r = calloc(1, sizeof(*r));
+	struct root *root = calloc(1, sizeof(*root));
+	struct store *store;
+	int ret = r && root ? cli_store_open(&store, err) : -ENOMEM;
+
+	if (ret == 0) {
+		r->options = o;
+		r->as = o->as;
+		ret = root_find(store, w->word[0], root, err);
+		if (ret == 0)
+			ret = root_prepare(store, root, r, err);
+		/* The guest's process opens it for itself. */
+		store_close(store);
+	}
+	if (ret == 0) {
+		record_remove(r->plan.name);
+		/* It said itself what went wrong. */
+		ret = guest_run_detached(&r->plan);
+		if (ret)
+			_exit(ret);
+	}
+	if (root)
+		root_clear(root);
+	free(root);
+	free(r);
+	return ret;
+}
+
+int cmd_snapshot(const struct options *options)
+{
+	static const struct verb verbs[] = {
+		{"create", "GUEST|VOLUME [NAME]", 1, 2, snapshot_create_words},
+		{"ls", "", 0, 0, snapshot_ls},
+		{"info", "SNAPSHOT", 1, 1, snapshot_info},
+		{"restore", "SNAPSHOT", 1, 1, snapshot_restore},
+		{"rm", "SNAPSHOT", 1, 1, snapshot_rm},
+		{"diff", "SNAPSHOT SNAPSHOT", 2, 2, snapshot_diff},
+		{"verify", "SNAPSHOT", 1, 1, snapshot_verify},
+		{0},
+	};
+
+	return verbs_run("snapshot", verbs, options);
+}

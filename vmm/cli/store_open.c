@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#include "vmm/cli/store_open.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "vmm/base/instance.h"
+
+int cli_store_open(struct store **out, struct error *err)
+{
+	char directory[PATH_MAX], runtime[PATH_MAX];
+	struct store_io *io;
+	int ret = instance_state_path("store", "", directory, sizeof(directory), err);
+
+	if (ret == 0)
+		ret = instance_store_path(runtime, sizeof(runtime), err);
+	if (ret == 0)
+		ret = store_io_posix(directory, runtime, &io, err);
+	return ret ? ret : store_open(io, out, err);
+}
+
+bool cli_store_has_volume(const char *name)
+{
+	char file[TEXT_NAME_MAX + sizeof(".json")], path[PATH_MAX];
+	struct error err = {0};
+
+	if (!text_is_name(name))
+		return false;
+	snprintf(file, sizeof(file), "%s.json", name);
+	return instance_state_path("store/volumes", file, path, sizeof(path), &err) == 0 &&
+	       access(path, F_OK) == 0;
+}
