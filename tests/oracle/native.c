@@ -205,6 +205,18 @@ static void alignment_off(void)
 	__asm__ volatile("pushfq; andl %0, (%%rsp); popfq" : : "i"(~RFLAGS_AC) : "memory", "cc");
 }
 
+/*
+ * By a jump: a host that is a guest of PVM's cannot return from a signal to where RSP is no
+ * address. Should it be interrupted there, same_at_last() comes again.
+ */
+uint64_t start_rsp, start_rip = CODE;
+extern const char start_code[];
+__asm__(".pushsection .text\n"
+	"start_code:\n\t"
+	"mov start_rsp(%rip), %rsp\n\t"
+	"jmp *start_rip(%rip)\n"
+	".popsection");
+
 static void on_trap(int signal, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -218,7 +230,9 @@ static void on_trap(int signal, siginfo_t *info, void *context)
 		frame_store((uint8_t *)uc->uc_mcontext.fpregs, &running->vector);
 		for (unsigned i = 0; i < CPU_GPRS; i++)
 			g[greg_of[i]] = (greg_t)running->gpr[i];
-		g[REG_RIP] = (greg_t)CODE;
+		start_rsp = running->gpr[CPU_RSP];
+		g[REG_RSP] = 0;
+		g[REG_RIP] = (greg_t)start_code;
 		g[REG_EFL] = (greg_t)running->rflags;
 		phase = RUNNING;
 		return;
@@ -426,6 +440,7 @@ static bool is_wanted(const struct insn *insn)
 		INSN_SYSCALL,
 		INSN_SYSENTER,
 		INSN_SYSRET,
+		INSN_SYSEXIT, /* #GP here; on AMD's #UD, unless a hypervisor makes it #GP */
 		INSN_LFENCE,
 		/* Segments are the host's. */
 		INSN_MOV_TO_SEGMENT,

@@ -401,6 +401,10 @@ void translate_world(struct code_cache *c, struct world_code *out)
 	out->fault = emit_exit(c, &e, WORLD_INTERPRET, false);
 	out->vectors = emit_vectors_wanted(c, &e, out->fault);
 	out->x87 = emit_x87_wanted(c, &e, out->fault);
+	out->back = code_cache_executed(c, e.at);
+	emit_load(&e, CPU_RSP, FIELD(world.back_rsp), 8);
+	emit_jump_memory(&e, FIELD(world.back_rip));
+	out->back_end = code_cache_executed(c, e.at);
 	assert(!e.full);
 }
 

@@ -12,12 +12,13 @@
 struct world_code {
 	const uint8_t *enter;              /* a function of no arguments; GS is set */
 	const uint8_t *lookup, *interpret; /* exit_rip is in T (lower.h) */
-	const uint8_t *second;        /* likewise: ahead of that, the second way of known code */
-	const uint8_t *attention;     /* so it is here */
-	const uint8_t *vectors, *x87; /* to load them: exit_rip is in T, resume is stored */
-	const uint8_t *fill, *insn;   /* exit_rip is stored */
-	const uint8_t *fault;         /* likewise: the interpreter finds out what it is */
-	bool has_smap;                /* the guest's processors have STAC and CLAC */
+	const uint8_t *second;          /* likewise: ahead of that, the second way of known code */
+	const uint8_t *attention;       /* so it is here */
+	const uint8_t *vectors, *x87;   /* to load them: exit_rip is in T, resume is stored */
+	const uint8_t *fill, *insn;     /* exit_rip is stored */
+	const uint8_t *fault;           /* likewise: the interpreter finds out what it is */
+	const uint8_t *back, *back_end; /* to world.back_rip, with world.back_rsp */
+	bool has_smap;                  /* the guest's processors have STAC and CLAC */
 };
 
 #define DOORBELLS_MAX 1024u

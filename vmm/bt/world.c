@@ -143,24 +143,48 @@ static bool string_fault(struct engine_vcpu *cpu, const struct fault_point *poin
 	return false;
 }
 
+/*
+ * A host that is a guest of PVM's cannot return to a program whose RSP is no address, as a guest's
+ * may be, not even from an interrupt: the program has #GP or #UD where it should go on. So it is
+ * returned to with another one, and goes on by a jump.
+ */
+static void rsp_return(struct engine_vcpu *cpu, greg_t *g)
+{
+	struct world *w = &cpu->world;
+	const uint8_t *back = cpu->vm->world_code.back, *rip = (const uint8_t *)g[REG_RIP];
+
+	if (is_canonical((uint64_t)g[REG_RSP]))
+		return;
+	/* Ahead of the jump itself it is done again. */
+	if (rip < back || rip >= cpu->vm->world_code.back_end)
+		w->back_rip = rip;
+	w->back_rsp = (uint64_t)g[REG_RSP];
+	g[REG_RSP] = 0;
+	g[REG_RIP] = (greg_t)back;
+}
+
 bool world_fault(int signal, void *context)
 {
 	const struct fault_point *point;
 	ucontext_t *uc = context;
 	greg_t *g = uc->uc_mcontext.gregs;
-	bool memory = signal == SIGSEGV || signal == SIGBUS;
+	bool memory = signal == SIGSEGV || signal == SIGBUS, ours;
 
 	if (!in_world)
 		return false;
-	if (!code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &point) || !point) {
+	ours = code_cache_has(in_world->vm->code, (const uint8_t *)g[REG_RIP], &point);
+	if (ours && !point)
+		ours = !is_canonical((uint64_t)g[REG_RSP]);
+	if (!ours) {
 		signal_stack_arm(in_world);
 		return false;
 	}
-	if (point->string ? string_fault(in_world, point, g)
-			  : memory && point->size && window_fault(in_world, point, g))
-		return true;
-	in_world->world.exit_rip = point->rip;
-	g[REG_RIP] = (greg_t)in_world->vm->world_code.fault;
+	if (point && !(point->string ? string_fault(in_world, point, g)
+				     : memory && point->size && window_fault(in_world, point, g))) {
+		in_world->world.exit_rip = point->rip;
+		g[REG_RIP] = (greg_t)in_world->vm->world_code.fault;
+	}
+	rsp_return(in_world, g);
 	return true;
 }
 

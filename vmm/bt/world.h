@@ -76,6 +76,8 @@ struct world {
 	uint64_t vectors_away, vectors_unusable, vectors_live;
 	uint64_t x87_away, x87_unusable, x87_live; /* likewise */
 	uint64_t vectors_back, x87_back;           /* the code that is entered has them already */
+	uint64_t back_rsp; /* of code that a signal's handler returns to by a jump */
+	const uint8_t *back_rip;
 	uint32_t host_mxcsr;
 	struct world_missed missed;
 	uint64_t page_mask;                            /* what PEXT takes out of an address */
