@@ -41,12 +41,15 @@ static uint64_t frames_of(const uint8_t header[NET_HEADER], size_t length)
 /* Receiving. */
 
 /* More than the largest frame that may come, where buffers can be merged. */
-static size_t room_wanted(const struct virtio_net *n)
+static size_t room_wanted(const struct net_pair *p)
 {
+	const struct virtio_net *n = p->net;
 	bool large = net_guest_offloads(n->vdev.accepted) & ~(unsigned)NET_CSUM;
 
 	if (!virtio_has(&n->vdev, F_MRG_RXBUF))
 		return 1;
+	if (p->held)
+		return p->held;
 	return NET_HEADER + (large ? NET_FRAME_MAX : n->net->info.mtu + ETHERNET_SIZE + 4);
 }
 
@@ -83,7 +86,7 @@ static bool staged_add(struct net_staged *s, const struct virtqueue_chain *chain
 
 static bool has_room(const struct net_pair *p)
 {
-	return p->staged.bytes >= room_wanted(p->net);
+	return p->staged.bytes >= room_wanted(p);
 }
 
 /* Give back the first one. */
@@ -187,32 +190,82 @@ static void filter_refresh(struct net_pair *p)
 	pthread_mutex_unlock(&n->lock);
 }
 
-/* 1: there was one, 0: there is none, or the network is gone. */
-static int receive_frame(struct net_pair *p)
+/* No more buffers can be added to those that are staged. */
+static bool is_most(const struct net_pair *p)
+{
+	const struct virtio_device *vdev = &p->net->vdev;
+	const struct net_staged *s = &p->staged;
+
+	return !virtio_has(vdev, F_MRG_RXBUF) ||
+	       s->count == vdev->queue[queue_receive(p->index)].ring.size ||
+	       s->count == STAGED_CHAINS || s->piece_count + VIRTQUEUE_IOV_MAX >= STAGED_PIECES;
+}
+
+/* What had no room, to where it belongs. */
+static void held_copy(struct net_pair *p, size_t all)
+{
+	const struct net_staged *s = &p->staged;
+	const struct iovec *iov = s->iov + s->piece_first;
+	size_t done = p->held_in_buffers, begin = 0;
+
+	for (; done < all; begin += iov->iov_len, iov++) {
+		size_t end = begin + iov->iov_len, bytes = (end < all ? end : all) - done;
+
+		if (end <= done)
+			continue;
+		memcpy((uint8_t *)iov->iov_base + (done - begin),
+		       p->held_rest + (done - p->held_in_buffers), bytes);
+		done += bytes;
+	}
+}
+
+/* Into `held`: 0 if it was lost. False: there is none, or the network is gone. */
+static bool frame_hold(struct net_pair *p)
 {
 	struct virtio_net *n = p->net;
 	struct net_staged *s = &p->staged;
-	uint8_t spare, destination[NET_MAC];
 	ssize_t bytes;
 
-	s->iov[s->piece_first + s->piece_count] = (struct iovec){&spare, sizeof(spare)};
+	s->iov[s->piece_first + s->piece_count] =
+		(struct iovec){p->held_rest, sizeof(p->held_rest)};
 	bytes = n->net->ops->receive(n->net, p->index, s->iov + s->piece_first, s->piece_count + 1);
-	/* The spare byte was needed. */
-	if (bytes == -EMSGSIZE || (bytes > 0 && (size_t)bytes > s->bytes)) {
+	if (bytes < 0 && bytes != -EMSGSIZE) {
+		p->lost = bytes != -EAGAIN;
+		return false;
+	}
+	if (bytes < 0)
+		net_count(&n->counts.oversize, 1);
+	p->held = bytes < 0 ? 0 : (size_t)bytes;
+	p->held_in_buffers = s->bytes;
+	return true;
+}
+
+/* 1: there was one, 0: there is none, it waits for more buffers, or the network is gone. */
+static int receive_frame(struct net_pair *p)
+{
+	struct virtio_net *n = p->net;
+	const struct net_staged *s = &p->staged;
+	uint8_t destination[NET_MAC];
+	size_t bytes;
+
+	if (!p->held && !frame_hold(p))
+		return 0;
+	bytes = p->held;
+	if (bytes > s->bytes && !is_most(p))
+		return 0;
+	p->held = 0;
+	if (bytes > s->bytes) {
 		net_count(&n->counts.oversize, 1);
 		return 1;
 	}
-	if (bytes < 0) {
-		p->lost = bytes != -EAGAIN;
-		return 0;
-	}
-	if ((size_t)bytes < NET_HEADER + ETHERNET_SIZE)
+	if (bytes < NET_HEADER + ETHERNET_SIZE)
 		return 1;
+	held_copy(p, bytes);
 	for (unsigned i = 0; i < NET_MAC; i++)
 		destination[i] = *frame_byte(s->iov + s->piece_first, NET_HEADER + i);
 	filter_refresh(p);
 	if (net_filter_wants(&p->filter, destination))
-		frame_give(p, (size_t)bytes);
+		frame_give(p, bytes);
 	else
 		net_count(&n->counts.filtered, 1);
 	return 1;
@@ -405,7 +458,7 @@ static void wait_for_work(struct net_pair *p)
 	if (is_pending(p))
 		return;
 	if (is_active(p))
-		events = (short)((p->staged.count && !p->receive_rest ? POLLIN : 0) |
+		events = (short)((p->staged.count && !p->receive_rest && !p->held ? POLLIN : 0) |
 				 (p->blocked ? POLLOUT : 0));
 	for (unsigned i = 0; i < 3; i++)
 		fd[i] = (struct pollfd){.fd = vdev->queue[queue[i]].kick_fd, .events = POLLIN};
@@ -425,7 +478,7 @@ static void pair_unwind(struct net_pair *p)
 
 	virtqueue_return(&vdev->queue[queue_receive(p->index)].ring, (uint16_t)p->staged.count);
 	p->staged.first = p->staged.count = p->staged.piece_first = p->staged.piece_count = 0;
-	p->staged.bytes = 0;
+	p->staged.bytes = p->held = 0;
 	virtqueue_return(&vdev->queue[queue_send(p->index)].ring, p->blocked);
 	p->blocked = false;
 }

@@ -73,6 +73,9 @@ struct net_pair {
 	unsigned filter_version;
 	struct net_filter filter; /* this thread's copy */
 	struct net_staged staged;
+	/* A frame that came when there was no room for all of it, and waits for more buffers. */
+	size_t held, held_in_buffers; /* its bytes, 0: there is none; and how many are in those */
+	uint8_t held_rest[NET_HEADER + NET_FRAME_MAX];
 	struct virtqueue_chain
 		chain; /* the frame that is sent; its header and addresses; all of it */
 	uint8_t head[NET_HEADER + 14];

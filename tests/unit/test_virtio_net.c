@@ -176,14 +176,21 @@ static size_t frame_make(uint8_t *frame, const uint8_t *to, const uint8_t *from,
 	return NET_HEADER + length;
 }
 
-static void buffers_offer(struct fixture *f, unsigned pair, unsigned count, uint32_t length)
+/* Those from `first` on, which is also their place in the ring. */
+static void buffers_offer_from(struct fixture *f, unsigned pair, unsigned first, unsigned count,
+			       uint32_t length)
 {
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = first; i < first + count; i++) {
 		struct driver_buffer b = {BUFFERS + 0x80000 * pair + 0x2000ull * i, length, true};
 
 		driver_ring_add(&f->receive[pair], &b, 1);
 	}
 	fake_transport_kick(&f->transport, queue_receive(pair));
+}
+
+static void buffers_offer(struct fixture *f, unsigned pair, unsigned count, uint32_t length)
+{
+	buffers_offer_from(f, pair, 0, count, length);
 }
 
 static void world_sends(struct fixture *f, unsigned pair, const uint8_t *frame, size_t bytes)
@@ -240,6 +247,29 @@ static void a_large_frame_is_merged(void **state)
 	bytes = frame_make(frame, own, other, 100);
 	world_sends(f, 0, frame, bytes);
 	assert_int_equal(guest_gets(f, 0, 1, got), bytes);
+}
+
+/* Half of the buffers it needs are there when it comes. */
+static void a_large_frame_waits_for_room(void **state)
+{
+	static uint8_t frame[70000], got[70000];
+	struct virtio_net_counts counts;
+	struct fixture *f = *state;
+	size_t bytes = frame_make(frame, own, other, 60000);
+
+	buffers_offer(f, 0, 20, 1536);
+	world_sends(f, 0, frame, bytes);
+	/* Until it is out of the network, and in no buffer. */
+	while (poll(&(struct pollfd){.fd = f->fake.guest[0], .events = POLLIN}, 1, 0) == 1)
+		sched_yield();
+	buffers_offer_from(f, 0, 20, 30, 1536);
+	assert_int_equal(guest_gets(f, 0, 40, got), bytes);
+	assert_memory_equal(got + NET_HEADER, frame + NET_HEADER, bytes - NET_HEADER);
+	bytes = frame_make(frame, own, other, 100);
+	world_sends(f, 0, frame, bytes);
+	assert_int_equal(guest_gets(f, 0, 1, got), bytes);
+	virtio_net_counts(f->nic, &counts);
+	assert_int_equal(counts.oversize, 0);
 }
 
 static void what_has_no_room_is_dropped(void **state)
@@ -618,6 +648,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		TEST(frames_come),
 		TEST(a_large_frame_is_merged),
+		TEST(a_large_frame_waits_for_room),
 		cmocka_unit_test_setup_teardown(what_has_no_room_is_dropped, setup_without_merging,
 						teardown),
 		TEST(what_is_for_others_is_not_seen),
