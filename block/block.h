@@ -59,6 +59,7 @@ struct block_options {
 	bool read_only;
 	bool no_lock;        /* for a file that somebody trusted holds for us */
 	struct store *store; /* of volumes, whose `path` is their name */
+	bool snapshot;       /* `path` is SNAPSHOT[/VOLUME] instead, to be read */
 	/* The image may name other files of the host's: who made it is trusted. They are read. */
 	bool allow_backing;
 	/* Of formats, for such a file: its size is rounded up to sectors and may be 0; no queues.

@@ -24,6 +24,7 @@
 #include "block/block_impl.h"
 #include "block/file.h"
 #include "block/ring.h"
+#include "snapshot/root.h"
 #include "snapshot/volume.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/log.h"
@@ -142,6 +143,29 @@ static void volume_block_close(struct block *block)
 	free(v);
 }
 
+/* One of a snapshot's, which nobody can write to. */
+static int root_volume_open(struct volume_block *v, const struct block_options *options,
+			    struct error *err)
+{
+	struct root *root;
+	unsigned index;
+	int ret;
+
+	if (!options->read_only)
+		return error_set(err, -EROFS, "make a volume of it: lodge volume clone",
+				 "snapshot '%s': it is only read", options->path);
+	root = calloc(1, sizeof(*root));
+	if (!root)
+		return error_set(err, -ENOMEM, NULL, "snapshot '%s': out of memory", options->path);
+	ret = root_find_volume(v->store, options->path, root, &index, err);
+	if (ret == 0) {
+		ret = volume_open_root(v->store, root, index, &v->volume, err);
+		root_clear(root);
+	}
+	free(root);
+	return ret;
+}
+
 static int volume_block_open(const struct block_options *options, struct block **out,
 			     struct error *err)
 {
@@ -155,7 +179,9 @@ static int volume_block_open(const struct block_options *options, struct block *
 	if (!v)
 		return error_set(err, -ENOMEM, NULL, "volume '%s': out of memory", options->path);
 	v->store = options->store;
-	ret = volume_open(v->store, options->path, options->read_only, &v->volume, err);
+	ret = options->snapshot
+		      ? root_volume_open(v, options, err)
+		      : volume_open(v->store, options->path, options->read_only, &v->volume, err);
 	if (ret == 0)
 		ret = base_open(v, err);
 	if (ret) {

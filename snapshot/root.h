@@ -83,6 +83,9 @@ int root_verify(struct store *store, const struct store_id *id, struct error *er
 
 /* By name, id, or the beginning of an id of at least 4 digits. -ENOENT; -EEXIST: of several. */
 int root_find(struct store *store, const char *key, struct root *out, struct error *err);
+/* SNAPSHOT[/VOLUME], the former as root_find has it: of several volumes one must be named. */
+int root_find_volume(struct store *store, const char *text, struct root *out, unsigned *index,
+		     struct error *err);
 int root_load(struct store *store, const struct store_id *id, struct root *out, struct error *err);
 /*
  * Calls `visit` with each, oldest first, until it returns not 0. One that cannot be read is handed
@@ -112,5 +115,24 @@ int root_diff(struct store *store, const struct store_id *a, unsigned a_count,
 	      const struct store_id *b, unsigned b_count,
 	      int (*visit)(void *arg, uint64_t first, uint64_t count), void *arg,
 	      struct error *err);
+
+/* What a page of the memory of `b` is, against the same one of `a`. */
+enum root_page {
+	ROOT_PAGE_ZERO,    /* zeroes in both */
+	ROOT_PAGE_SAME,    /* stored once for both */
+	ROOT_PAGE_EQUAL,   /* stored twice, with the same content */
+	ROOT_PAGE_CHANGED, /* to other content */
+	ROOT_PAGE_CLEARED, /* to zeroes */
+	ROOT_PAGES
+};
+
+struct root_pages {
+	uint64_t count[ROOT_PAGES];
+	uint64_t with_others; /* of b's, in layers that roots other than these two have, too */
+};
+
+/* `map` has room for an enum root_page for each page of memory, a byte each; NULL is allowed. */
+int root_pages_compare(struct store *store, const struct root *a, const struct root *b,
+		       uint8_t *map, struct root_pages *out, struct error *err);
 
 #endif

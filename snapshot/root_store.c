@@ -161,6 +161,29 @@ int root_find(struct store *store, const char *key, struct root *out, struct err
 
 /* Publishing. */
 
+int root_find_volume(struct store *store, const char *text, struct root *out, unsigned *index,
+		     struct error *err)
+{
+	const char *slash = strchr(text, '/');
+	char key[TEXT_NAME_MAX + 1];
+	int ret, at = 0;
+
+	snprintf(key, sizeof(key), "%.*s", slash ? (int)(slash - text) : (int)sizeof(key), text);
+	ret = root_find(store, key, out, err);
+	if (ret)
+		return ret;
+	if (slash)
+		at = root_volume_index(out, slash + 1);
+	if (at < 0 || out->volume_count == 0 || (!slash && out->volume_count > 1)) {
+		ret = error_set(err, -EINVAL, "give SNAPSHOT/VOLUME; see lodge snapshot info",
+				"snapshot '%s': which volume of its %u?", key, out->volume_count);
+		root_clear(out);
+		return ret;
+	}
+	*index = (unsigned)at;
+	return 0;
+}
+
 int root_write(struct store *store, const struct root *root, struct error *err)
 {
 	char name[STORE_ID_TEXT + sizeof(STORE_JSON)], id[STORE_ID_TEXT], *text;

@@ -666,6 +666,84 @@ static void usage_and_difference(void **state)
 	root_clear(&two);
 }
 
+#define PAGES 16u
+
+/* Pages of memory, 0: zeroes; those with -1 are not in the layer. */
+static struct store_id memory_layer(struct store *store, struct store_lease *lease,
+				    const int values[PAGES])
+{
+	uint8_t page[STORE_BLOCK];
+	struct layer *layer;
+	struct store_id id;
+
+	assert_int_equal(layer_create(store, lease, PAGES, &layer, NULL), 0);
+	for (unsigned i = 0; i < PAGES; i++) {
+		block_fill(page, (uint32_t)values[i]);
+		if (values[i] >= 0)
+			assert_int_equal(layer_write(layer, i, 1, page, NULL), 0);
+	}
+	assert_int_equal(layer_mark_zero(layer, 4, 1, NULL), 0);
+	assert_int_equal(layer_seal(layer, NULL), 0);
+	id = layer_info(layer)->id;
+	layer_close(layer);
+	return id;
+}
+
+static void memory_root(struct store *store, const char *name, const struct store_id *layers,
+			unsigned count, struct root *out)
+{
+	memset(out, 0, sizeof(*out));
+	strcpy(out->name, name);
+	out->kind = ROOT_VM;
+	out->memory_size = PAGES * STORE_BLOCK;
+	out->memory_layer_count = count;
+	memcpy(out->memory_layers, layers, count * sizeof(*layers));
+	assert_int_equal(root_publish(store, out, NULL), 0);
+}
+
+static void pages_are_compared(void **state)
+{
+	static const int below[PAGES] = {1,  2,  5,  6,  -1, -1, -1, -1,
+					 -1, -1, -1, -1, -1, -1, -1, -1};
+	static const int above[PAGES] = {-1, -1, 5, 7, -1, 0, 8, 0, -1, -1, -1, -1, -1, -1, -1, 9};
+	static const uint8_t there[PAGES] = {
+		ROOT_PAGE_SAME, ROOT_PAGE_SAME, ROOT_PAGE_EQUAL,   ROOT_PAGE_CHANGED,
+		ROOT_PAGE_ZERO, ROOT_PAGE_ZERO, ROOT_PAGE_CHANGED, ROOT_PAGE_ZERO,
+		ROOT_PAGE_ZERO, ROOT_PAGE_ZERO, ROOT_PAGE_ZERO,    ROOT_PAGE_ZERO,
+		ROOT_PAGE_ZERO, ROOT_PAGE_ZERO, ROOT_PAGE_ZERO,    ROOT_PAGE_CHANGED};
+	struct store_fixture *f = *state;
+	struct root_pages counts;
+	uint8_t map[PAGES];
+	struct store_lease *lease;
+	struct store_id layers[2];
+	struct root a, b, other;
+
+	assert_int_equal(store_lease_open(f->store, &lease, NULL), 0);
+	layers[1] = memory_layer(f->store, lease, below);
+	layers[0] = memory_layer(f->store, lease, above);
+	memory_root(f->store, "a", layers + 1, 1, &a);
+	memory_root(f->store, "b", layers, 2, &b);
+	assert_int_equal(root_pages_compare(f->store, &a, &b, map, &counts, NULL), 0);
+	assert_memory_equal(map, there, sizeof(there));
+	assert_int_equal(counts.count[ROOT_PAGE_SAME], 2);
+	assert_int_equal(counts.count[ROOT_PAGE_ZERO], 10);
+	assert_int_equal(counts.count[ROOT_PAGE_CHANGED], 3);
+	assert_int_equal(counts.with_others, 0);
+	/* The other way round. */
+	assert_int_equal(root_pages_compare(f->store, &b, &a, map, &counts, NULL), 0);
+	assert_int_equal(map[15], ROOT_PAGE_CLEARED);
+	assert_int_equal(counts.count[ROOT_PAGE_CLEARED], 2);
+	memory_root(f->store, "other", layers, 1, &other);
+	assert_int_equal(root_pages_compare(f->store, &a, &b, NULL, &counts, NULL), 0);
+	assert_int_equal(counts.with_others, 6);
+	other.memory_size *= 2;
+	assert_int_equal(root_pages_compare(f->store, &a, &other, NULL, &counts, NULL), -EINVAL);
+	store_lease_close(lease);
+	root_clear(&a);
+	root_clear(&b);
+	root_clear(&other);
+}
+
 /* A manifest that cannot be read may name anything: nothing is swept, and check says so. */
 static void sweep_and_damage(void **state)
 {
@@ -716,6 +794,7 @@ int main(int argc, char **argv)
 		ON_HOST(layers_are_immutable),
 		ON_HOST(roots_are_found),
 		ON_HOST(usage_and_difference),
+		ON_HOST(pages_are_compared),
 		ON_HOST(sweep_and_damage),
 	};
 

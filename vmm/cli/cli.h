@@ -76,7 +76,8 @@ struct options {
 	unsigned timeout_s;
 	/* Of snapshots and volumes. */
 	const char *comment, *as;
-	bool disk_only, discard, tree;
+	bool disk_only, discard, tree, pages;
+	const char *picture; /* of pages: a file's path */
 	unsigned said_count;
 	struct option_said said[OPTIONS_SAID_MAX];
 	size_t said_used;

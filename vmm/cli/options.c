@@ -373,6 +373,22 @@ static int set_tree(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_pages(struct options *o, const char *value, struct error *err)
+{
+	(void)value;
+	(void)err;
+	o->pages = true;
+	return 0;
+}
+
+static int set_png(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->pages = true;
+	o->picture = value;
+	return 0;
+}
+
 static int set_timeout(struct options *o, const char *value, struct error *err)
 {
 	uint64_t seconds;
@@ -448,6 +464,8 @@ static const struct option_spec specs[] = {
 	 CMD_SNAPSHOT, set_discard},
 	{0, "tree", NULL, "list snapshots below those they were taken after", CMD_SNAPSHOT,
 	 set_tree},
+	{0, "pages", NULL, "compare two snapshots' memory, page by page", CMD_SNAPSHOT, set_pages},
+	{0, "png", "FILE", "likewise, and draw it: a pixel a page", CMD_SNAPSHOT, set_png},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
 	{0, "timeout", "SECONDS", "how long the guest may take before it is forced (default: 30)",
 	 CMD_STOP, set_timeout},

@@ -14,6 +14,7 @@
 #include "vmm/cli/client.h"
 #include "vmm/cli/guest_config.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/snapshot_pages.h"
 #include "vmm/cli/store_open.h"
 #include "vmm/cli/table.h"
 #include "vmm/cli/verbs.h"
@@ -451,6 +452,7 @@ static int roots_diff(struct store *store, const struct root *a, const struct ro
 }
 
 struct diff {
+	const struct options *options;
 	const char *other;
 	struct json_object *rows;
 };
@@ -462,7 +464,8 @@ static int diff_with(struct store *store, struct root *root, void *arg, struct e
 	int ret = other ? root_find(store, diff->other, other, err) : -ENOMEM;
 
 	if (ret == 0) {
-		ret = roots_diff(store, root, other, diff->rows, err);
+		ret = diff->options->pages ? snapshot_pages(diff->options, store, root, other, err)
+					   : roots_diff(store, root, other, diff->rows, err);
 		root_clear(other);
 	}
 	free(other);
@@ -473,12 +476,12 @@ static int snapshot_diff(const struct options *o, const struct verb_words *w, st
 {
 	static const struct table_column columns[] = {
 		{"VOLUME", "name"}, {"CHANGED", "bytes"}, {NULL, NULL}};
-	struct diff diff = {.other = w->word[1], .rows = json_object_new_array()};
+	struct diff diff = {.options = o, .other = w->word[1], .rows = json_object_new_array()};
 	int ret = with_root(w->word[0], diff_with, &diff, err);
 
-	if (ret == 0 && o->json)
+	if (ret == 0 && !o->pages && o->json)
 		json_print(diff.rows);
-	else if (ret == 0)
+	else if (ret == 0 && !o->pages)
 		table_print(diff.rows, columns);
 	json_object_put(diff.rows);
 	return ret;

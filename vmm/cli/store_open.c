@@ -7,14 +7,19 @@
 
 #include "vmm/base/instance.h"
 
+int cli_store_paths(char *directory, char *runtime, struct error *err)
+{
+	int ret = instance_state_path("store", "", directory, PATH_MAX, err);
+
+	return ret ? ret : instance_store_path(runtime, PATH_MAX, err);
+}
+
 int cli_store_open(struct store **out, struct error *err)
 {
 	char directory[PATH_MAX], runtime[PATH_MAX];
 	struct store_io *io;
-	int ret = instance_state_path("store", "", directory, sizeof(directory), err);
+	int ret = cli_store_paths(directory, runtime, err);
 
-	if (ret == 0)
-		ret = instance_store_path(runtime, sizeof(runtime), err);
 	if (ret == 0)
 		ret = store_io_posix(directory, runtime, &io, err);
 	return ret ? ret : store_open(io, out, err);

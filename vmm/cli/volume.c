@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* lodge volume: disks in the store. */
 #include <errno.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/block.h"
 #include "block/export.h"
@@ -12,6 +14,7 @@
 #include "snapshot/root.h"
 #include "snapshot/volume.h"
 #include "vmm/base/checked.h"
+#include "vmm/base/process.h"
 #include "vmm/cli/store_open.h"
 #include "vmm/cli/table.h"
 #include "vmm/cli/verbs.h"
@@ -265,30 +268,6 @@ static int volume_cmd_resize(const struct options *o, const struct verb_words *w
 	return ret;
 }
 
-/* SNAPSHOT[/VOLUME]: of several volumes one is to be named. */
-static int root_volume_find(struct store *store, const char *text, struct root *root,
-			    unsigned *index, struct error *err)
-{
-	const char *slash = strchr(text, '/');
-	char key[TEXT_NAME_MAX + 1];
-	int ret, at = 0;
-
-	snprintf(key, sizeof(key), "%.*s", slash ? (int)(slash - text) : (int)sizeof(key), text);
-	ret = root_find(store, key, root, err);
-	if (ret)
-		return ret;
-	if (slash)
-		at = root_volume_index(root, slash + 1);
-	if (at < 0 || root->volume_count == 0 || (!slash && root->volume_count > 1)) {
-		ret = error_set(err, -EINVAL, "give SNAPSHOT/VOLUME; see lodge snapshot info",
-				"snapshot '%s': which volume of its %u?", key, root->volume_count);
-		root_clear(root);
-		return ret;
-	}
-	*index = (unsigned)at;
-	return 0;
-}
-
 static int volume_cmd_clone(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	struct store *store;
@@ -300,7 +279,7 @@ static int volume_cmd_clone(const struct options *o, const struct verb_words *w,
 	if (ret == 0)
 		ret = cli_store_open(&store, err);
 	if (ret == 0) {
-		ret = root_volume_find(store, w->word[0], root, &index, err);
+		ret = root_find_volume(store, w->word[0], root, &index, err);
 		if (ret == 0) {
 			ret = volume_clone(store, w->word[1], root, index, err);
 			root_clear(root);
@@ -399,9 +378,17 @@ static int volume_cmd_import(const struct options *o, const struct verb_words *w
 	return ret;
 }
 
+/* A volume, or else a snapshot's. */
+static void source_of(const char *text, struct block_options *options)
+{
+	options->path = text;
+	options->snapshot = !cli_store_has_volume(text);
+	options->read_only = true;
+}
+
 static int volume_cmd_export(const struct options *o, const struct verb_words *w, struct error *err)
 {
-	struct block_options options = {.path = w->word[0], .read_only = true};
+	struct block_options options = {0};
 	struct export_options to = {0};
 	struct image image;
 	struct store *store;
@@ -413,6 +400,7 @@ static int volume_cmd_export(const struct options *o, const struct verb_words *w
 		ret = cli_store_open(&store, err);
 	if (ret)
 		return ret;
+	source_of(w->word[0], &options);
 	options.store = store;
 	to.path = image.path;
 	to.replace = image.replace;
@@ -426,6 +414,62 @@ static int volume_cmd_export(const struct options *o, const struct verb_words *w
 	return ret;
 }
 
+/* nbdkit's plugin, of the same build as this program. */
+static int plugin_find(char out[PATH_MAX], struct error *err)
+{
+	static const char *const places[] = {"../../block/lodge-nbd.so", PLUGIN_FROM_BIN};
+	char program[PATH_MAX], path[2 * PATH_MAX], *directory;
+	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+	if (length < 0)
+		return error_set(err, -errno, NULL, "/proc/self/exe: %s", error_name(-errno));
+	program[length] = '\0';
+	directory = dirname(program);
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, places[i]);
+		if (realpath(path, out))
+			return 0;
+	}
+	return error_set(err, -ENOENT, "install nbdkit-plugin-dev, then build lodge anew",
+			 "nbdkit's plugin lodge-nbd.so: it was not built");
+}
+
+/* Becomes nbdkit, until it is told to end. */
+static int volume_cmd_serve(const struct options *o, const struct verb_words *w, struct error *err)
+{
+	char directory[PATH_MAX], runtime[PATH_MAX], plugin[PATH_MAX];
+	char words[3][PATH_MAX + sizeof("snapshot=")];
+	const char *argv[] = {"nbdkit", "--foreground", "--readonly", "--unix", w->word[1],
+			      plugin,   words[0],       words[1],     words[2], NULL};
+	const struct process nbdkit = {.argv = argv, .package = "nbdkit", .fd = -1};
+	struct block_options source = {0};
+	struct store *store;
+	struct block *block;
+	int ret = plugin_find(plugin, err);
+
+	(void)o;
+	if (ret == 0)
+		ret = cli_store_open(&store, err);
+	if (ret)
+		return ret;
+	/* Its errors are told in our words. */
+	source_of(w->word[0], &source);
+	source.store = store;
+	ret = block_open("volume", &source, &block, err);
+	if (ret == 0)
+		block_close(block);
+	store_close(store);
+	if (ret == 0)
+		ret = cli_store_paths(directory, runtime, err);
+	if (ret)
+		return ret;
+	snprintf(words[0], sizeof(words[0]), "store=%s", directory);
+	snprintf(words[1], sizeof(words[1]), "runtime=%s", runtime);
+	snprintf(words[2], sizeof(words[2]), "%s=%s", source.snapshot ? "snapshot" : "volume",
+		 w->word[0]);
+	return process_become(&nbdkit, err);
+}
+
 int cmd_volume(const struct options *options)
 {
 	static const struct verb verbs[] = {
@@ -436,8 +480,9 @@ int cmd_volume(const struct options *options)
 		{"resize", "NAME SIZE", 2, 2, volume_cmd_resize},
 		{"clone", "SNAPSHOT[/VOLUME] NAME", 2, 2, volume_cmd_clone},
 		{"import", "NAME IMAGE[,format=qcow2]", 2, 2, volume_cmd_import},
-		{"export", "NAME IMAGE[,format=qcow2][,compress=zstd][,replace]", 2, 2,
-		 volume_cmd_export},
+		{"export", "NAME|SNAPSHOT[/VOLUME] IMAGE[,format=qcow2][,compress=zstd][,replace]",
+		 2, 2, volume_cmd_export},
+		{"serve", "NAME|SNAPSHOT[/VOLUME] SOCKET", 2, 2, volume_cmd_serve},
 		{0},
 	};
 
