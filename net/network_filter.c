@@ -43,11 +43,20 @@ static const char flow_sets[] =
 	"		type ipv6_addr . ipv6_addr . inet_service . inet_service\n"
 	"		size %1$d; flags dynamic,timeout;\n"
 	"	}\n"
-	"	set pings4 {\n"
+	/* By who asks: both may use the same number. */
+	"	set pings4_in {\n"
 	"		typeof ip saddr . ip daddr . icmp id\n"
 	"		size %1$d; flags dynamic,timeout;\n"
 	"	}\n"
-	"	set pings6 {\n"
+	"	set pings6_in {\n"
+	"		typeof ip6 saddr . ip6 daddr . icmpv6 id\n"
+	"		size %1$d; flags dynamic,timeout;\n"
+	"	}\n"
+	"	set pings4_out {\n"
+	"		typeof ip saddr . ip daddr . icmp id\n"
+	"		size %1$d; flags dynamic,timeout;\n"
+	"	}\n"
+	"	set pings6_out {\n"
 	"		typeof ip6 saddr . ip6 daddr . icmpv6 id\n"
 	"		size %1$d; flags dynamic,timeout;\n"
 	"	}\n"
@@ -187,12 +196,13 @@ static void allow_render(const struct filter *f)
 			"accept\n"
 			"		meta l4proto 6 update @flows%c { %s timeout 3h } accept\n"
 			"		meta l4proto 17 update @flows%c { %s timeout 3m } accept\n"
-			"		update @pings%c { %s . %s id timeout 30s } accept\n"
+			"		%s type echo-request update @pings%c_%s { %s . %s id "
+			"timeout 30s } accept\n"
 			"		meta l4proto != { 1, 58, 6, 17 } update "
 			"@others%c { "
 			"%s . meta l4proto timeout 10m } accept\n",
-			set, ended, ended, set, set, flow, set, flow, set, flow, set, flow, set,
-			ends, icmp, set, ends);
+			set, ended, ended, set, set, flow, set, flow, set, flow, set, flow, icmp,
+			set, f->way->name, ends, icmp, set, ends);
 	}
 	fputs("		accept\n	}\n", f->out);
 }
@@ -209,9 +219,13 @@ static void known_render(const struct filter *f)
 		fprintf(f->out,
 			"		%1$s . meta l4proto . th %2$s . th %3$s @flows%4$c goto "
 			"allow_%5$s\n"
-			"		%1$s . %6$s id @pings%4$c goto allow_%5$s\n"
+			"		%6$s type echo-request %1$s . %6$s id @pings%4$c_%5$s goto "
+			"allow_%5$s\n"
+			"		%6$s type echo-reply %1$s . %6$s id @pings%4$c_%7$s "
+			"accept\n"
 			"		%1$s . meta l4proto @others%4$c goto allow_%5$s\n",
-			ends, f->way->own_port, f->way->remote_port, set, f->way->name, icmp);
+			ends, f->way->own_port, f->way->remote_port, set, f->way->name, icmp,
+			f->way->out ? "in" : "out");
 	}
 	/* Errors about connections; and, to the guest, pieces of what began with ports. */
 	fputs("		icmp type { destination-unreachable, time-exceeded, parameter-problem } "

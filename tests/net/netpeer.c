@@ -9,6 +9,7 @@
  *	netpeer name PORT NAME|-	tell each connection NAME, or whence it is, till it ends
  *	netpeer count ADDRESS PORT N	so many connections, one behind the other; "NAME N" of each
  *	netpeer keep ADDRESS PORT N	the same, and all stay until standard input ends
+ *	netpeer ping ADDRESS NUMBER	once by ICMP, with this identifier
  *	netpeer forge INTERFACE		send a frame to all from 02:00:00:00:00:99
  *	netpeer unfiltered COMMAND...	become it, on a kernel that seems to have no nftables
  * Exit status 0: it went as it should; 1: it did not, in time; 2: used wrongly.
@@ -310,6 +311,42 @@ static int ask(int type, const char *address, const char *port)
 	return fd < 0 ? fail(address) : ask_again(fd, type);
 }
 
+static uint16_t sum_internet(const uint8_t *bytes, size_t size)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i + 1 < size; i += 2)
+		sum += (uint32_t)bytes[i] << 8 | bytes[i + 1];
+	return (uint16_t) ~((sum & 0xffff) + (sum >> 16));
+}
+
+/* RFC 792: 8 asks, 0 answers. Behind what comes is its IP header, of five words. */
+static int ping(const char *address, const char *number)
+{
+	unsigned id = (unsigned)atoi(number) & 0xffff;
+	uint8_t asked[8] = {8, 0, 0, 0, (uint8_t)(id >> 8), (uint8_t)id, 0, 1}, answer[128];
+	struct timeval patience = {.tv_sec = PATIENCE_S};
+	struct sockaddr_in to = {.sin_family = AF_INET};
+	uint16_t sum = sum_internet(asked, sizeof(asked));
+	int fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+
+	asked[2] = (uint8_t)(sum >> 8);
+	asked[3] = (uint8_t)sum;
+	if (fd < 0 || inet_pton(AF_INET, address, &to.sin_addr) != 1 ||
+	    connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+	    send(fd, asked, sizeof(asked), 0) < 0)
+		return fail("ping");
+	for (;;) {
+		ssize_t n = recv(fd, answer, sizeof(answer), 0);
+
+		if (n < 0)
+			return fail("ping");
+		if (n >= 28 && answer[20] == 0 && memcmp(answer + 24, asked + 4, 4) == 0)
+			return 0;
+	}
+}
+
 static int forge(const char *interface)
 {
 	static const uint8_t frame[60] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2,
@@ -371,6 +408,8 @@ int main(int argc, char **argv)
 		return name(argv[2], argv[3]);
 	if (argc == 5 && (strcmp(argv[1], "count") == 0 || strcmp(argv[1], "keep") == 0))
 		return count(argv[2], argv[3], (unsigned)atoi(argv[4]), argv[1][0] == 'k');
+	if (argc == 4 && strcmp(argv[1], "ping") == 0)
+		return ping(argv[2], argv[3]);
 	if (argc == 3 && strcmp(argv[1], "forge") == 0)
 		return forge(argv[2]);
 	if (argc >= 3 && strcmp(argv[1], "unfiltered") == 0)
