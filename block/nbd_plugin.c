@@ -169,4 +169,6 @@ static struct nbdkit_plugin plugin = {
 	.extents = serve_extents,
 };
 
+/* What the macro defines, and nbdkit looks for. */
+struct nbdkit_plugin *plugin_init(void);
 NBDKIT_REGISTER_PLUGIN(plugin)
