@@ -13,7 +13,7 @@
 
 #define FORMAT "lodge-root"
 
-static const char *const kind_names[ROOT_KINDS] = {"disk", "vm", "image"};
+static const char *const kind_names[ROOT_KINDS] = {"disk", "vm", "image", "hibernation"};
 static const char *const state_names[ROOT_STATES] = {"pending", "complete", "verified"};
 
 const char *root_kind_name(enum root_kind kind)
@@ -29,7 +29,28 @@ const char *root_state_name(enum root_state state)
 int root_error(const struct root *root, struct error *err, int code, const char *remedy,
 	       const char *what)
 {
-	return error_set(err, code, remedy, "snapshot '%s': %s", root->name, what);
+	return error_set(err, code, remedy, "%s '%s': %s", root_noun(root->kind), root->name, what);
+}
+
+bool root_is_snapshot(const struct root *root)
+{
+	return root->kind == ROOT_DISK || root->kind == ROOT_VM;
+}
+
+const char *root_noun(enum root_kind kind)
+{
+	static const char *const nouns[ROOT_KINDS] = {"snapshot", "snapshot", "image",
+						      "hibernated guest"};
+
+	return nouns[kind];
+}
+
+bool root_as_parent(const struct root *root, struct store_id *out)
+{
+	bool itself = root->kind != ROOT_HIBERNATION;
+
+	*out = itself ? root->id : root->parent;
+	return itself || root->has_parent;
 }
 
 void root_clear(struct root *root)

@@ -13,7 +13,14 @@
 #define ROOT_COMMENT_MAX  1024u
 #define ROOT_MANIFEST_MAX (2u << 20) /* bytes */
 
-enum root_kind { ROOT_DISK, ROOT_VM, ROOT_IMAGE, ROOT_KINDS };
+enum root_kind {
+	ROOT_DISK,  /* a snapshot of volumes */
+	ROOT_VM,    /* and one of a guest's memory and devices, too */
+	ROOT_IMAGE, /* what new guests are made of; its parent is the snapshot that it was made of
+		     */
+	ROOT_HIBERNATION, /* a guest that ended and goes on later; it has the guest's name */
+	ROOT_KINDS
+};
 enum root_state {
 	ROOT_PENDING,  /* layers are sealed, sums are not there */
 	ROOT_COMPLETE, /* all layers have their sums */
@@ -34,7 +41,7 @@ struct json_object;
 /* About 10 KiB a volume: not for the stack. */
 struct root {
 	struct store_id id;           /* made by root_publish if all zeroes */
-	char name[TEXT_NAME_MAX + 1]; /* unique in a store */
+	char name[TEXT_NAME_MAX + 1]; /* unique among snapshots, images, hibernated guests */
 	char comment[ROOT_COMMENT_MAX + 1];
 	uint64_t time_ns; /* when the guest stood still; since 1970-01-01 UTC */
 	enum root_kind kind;
@@ -53,6 +60,12 @@ struct root {
 
 const char *root_kind_name(enum root_kind kind);
 const char *root_state_name(enum root_state state);
+bool root_is_snapshot(const struct root *root);
+/*
+ * What stands on it has this parent: itself; of a hibernation, which goes when its guest goes on,
+ * its own. False: none.
+ */
+bool root_as_parent(const struct root *root, struct store_id *out);
 
 /* Free what it points to and zero it. */
 void root_clear(struct root *root);
@@ -81,8 +94,12 @@ int root_complete(struct store *store, const struct store_id *id, struct error *
 /* Compare all layers and the blob with their digests; then it is verified. -EBADMSG. */
 int root_verify(struct store *store, const struct store_id *id, struct error *err);
 
-/* By name, id, or the beginning of an id of at least 4 digits. -ENOENT; -EEXIST: of several. */
+/* A snapshot, by name, id, or the beginning of an id of at least 4 digits. -ENOENT; -EEXIST: of
+ * several. */
 int root_find(struct store *store, const char *key, struct root *out, struct error *err);
+/* Likewise, what shares its names with this kind; a hibernation by its name only. */
+int root_find_kind(struct store *store, enum root_kind kind, const char *key, struct root *out,
+		   struct error *err);
 /* SNAPSHOT[/VOLUME], the former as root_find has it: of several volumes one must be named. */
 int root_find_volume(struct store *store, const char *text, struct root *out, unsigned *index,
 		     struct error *err);
@@ -95,7 +112,10 @@ int root_for_each(struct store *store, int (*visit)(void *arg, const struct root
 		  int (*damaged)(void *arg, const char *id, const struct error *why), void *arg,
 		  struct error *err);
 
-/* Unlink it, durably; its storage goes with the next sweep. */
+/* For `damaged`: they are passed over. */
+int root_pass_over(void *arg, const char *id, const struct error *why);
+
+/* Unlink it, durably; its storage goes with the next sweep. -EBUSY: an image is made of it. */
 int root_remove(struct store *store, const struct store_id *id, struct error *err);
 
 /* Bytes on the disk: of all it names, and of what goes if it is removed now. */

@@ -6,6 +6,8 @@
 #include "snapshot/root.h"
 #include "snapshot/store_impl.h"
 
+/* What it is to users. Kinds with one noun share their names. */
+const char *root_noun(enum root_kind kind);
 int root_error(const struct root *root, struct error *err, int code, const char *remedy,
 	       const char *what);
 /* Calls `visit` with each list of layers: of its volumes, and of the memory. Until not 0. */

@@ -111,6 +111,7 @@ int root_for_each(struct store *store, int (*visit)(void *arg, const struct root
 /* Finding. */
 
 struct find {
+	enum root_kind kind;
 	const char *key;
 	bool by_name;
 	unsigned matches;
@@ -122,20 +123,23 @@ static int find_visit(void *arg, const struct root *root)
 	struct find *find = arg;
 	char text[STORE_ID_TEXT];
 
+	if (strcmp(root_noun(root->kind), root_noun(find->kind)) != 0)
+		return 0;
 	store_id_text(&root->id, text);
 	if (strcmp(root->name, find->key) == 0) {
 		find->by_name = true;
 		find->id = root->id;
 		return 1;
 	}
-	if (strlen(find->key) >= PREFIX_MIN && strncmp(text, find->key, strlen(find->key)) == 0) {
+	if (root->kind != ROOT_HIBERNATION && strlen(find->key) >= PREFIX_MIN &&
+	    strncmp(text, find->key, strlen(find->key)) == 0) {
 		find->matches++;
 		find->id = root->id;
 	}
 	return 0;
 }
 
-static int find_damaged(void *arg, const char *id, const struct error *why)
+int root_pass_over(void *arg, const char *id, const struct error *why)
 {
 	(void)arg;
 	(void)id;
@@ -143,20 +147,29 @@ static int find_damaged(void *arg, const char *id, const struct error *why)
 	return 0;
 }
 
-int root_find(struct store *store, const char *key, struct root *out, struct error *err)
+int root_find_kind(struct store *store, enum root_kind kind, const char *key, struct root *out,
+		   struct error *err)
 {
-	struct find find = {.key = key};
-	int ret = root_for_each(store, find_visit, find_damaged, &find, err);
+	static const char *const remedies[ROOT_KINDS] = {"see lodge snapshot ls",
+							 "see lodge snapshot ls",
+							 "see lodge image ls", "see lodge ls"};
+	struct find find = {.kind = kind, .key = key};
+	int ret = root_for_each(store, find_visit, root_pass_over, &find, err);
 
 	if (ret < 0)
 		return ret;
 	if (!find.by_name && find.matches > 1)
 		return error_set(err, -EEXIST, "give more of the id",
-				 "snapshot '%s': several ids begin so", key);
+				 "%s '%s': several ids begin so", root_noun(kind), key);
 	if (!find.by_name && !find.matches)
-		return error_set(err, -ENOENT, "see lodge snapshot ls",
-				 "snapshot '%s': it is not there", key);
+		return error_set(err, -ENOENT, remedies[kind], "%s '%s': it is not there",
+				 root_noun(kind), key);
 	return root_load(store, &find.id, out, err);
+}
+
+int root_find(struct store *store, const char *key, struct root *out, struct error *err)
+{
+	return root_find_kind(store, ROOT_VM, key, out, err);
 }
 
 /* Publishing. */
@@ -244,7 +257,7 @@ static int root_check(struct store *store, const struct root *root, struct error
 
 int root_publish(struct store *store, struct root *root, struct error *err)
 {
-	struct find find = {.key = root->name};
+	struct find find = {.kind = root->kind, .key = root->name};
 	int lock, ret = 0;
 
 	if (store_id_is_zero(&root->id))
@@ -256,7 +269,7 @@ int root_publish(struct store *store, struct root *root, struct error *err)
 		return lock;
 	ret = root_check(store, root, err);
 	if (ret == 0)
-		ret = root_for_each(store, find_visit, find_damaged, &find, err);
+		ret = root_for_each(store, find_visit, root_pass_over, &find, err);
 	if (find.by_name)
 		ret = root_error(root, err, -EEXIST, "choose another name", "it is there already");
 	if (ret == 0)
@@ -283,21 +296,54 @@ int root_set_state(struct store *store, const struct store_id *id, enum root_sta
 	return ret;
 }
 
-int root_remove(struct store *store, const struct store_id *id, struct error *err)
-{
-	char path[STORE_IO_PATH_MAX];
-	int lock = store_lock(store, err), ret;
+/* Removing. */
 
-	if (lock < 0)
-		return lock;
+struct use {
+	const struct store_id *id;
+	char name[TEXT_NAME_MAX + 1];
+	char image[TEXT_NAME_MAX + 1]; /* that is made of it; empty: none */
+};
+
+static int use_visit(void *arg, const struct root *root)
+{
+	struct use *use = arg;
+
+	if (store_id_equal(&root->id, use->id))
+		memcpy(use->name, root->name, sizeof(use->name));
+	if (root->kind == ROOT_IMAGE && root->has_parent && store_id_equal(&root->parent, use->id))
+		memcpy(use->image, root->name, sizeof(use->image));
+	return 0;
+}
+
+static int remove_locked(struct store *store, const struct store_id *id, struct error *err)
+{
+	struct use use = {.id = id};
+	char path[STORE_IO_PATH_MAX];
+	int ret = root_for_each(store, use_visit, root_pass_over, &use, err);
+
+	if (ret)
+		return ret;
+	if (use.image[0])
+		return error_set(err, -EBUSY, "remove that first: lodge image rm",
+				 "snapshot '%s': image '%s' is made of it", use.name, use.image);
 	store_path(path, STORE_ROOTS, id, STORE_JSON);
 	ret = store->io->ops->unlink(store->io, path);
 	if (ret == 0)
 		ret = store->io->ops->sync_directory(store->io, STORE_ROOTS);
-	store_unlock(store, lock);
 	return ret ? error_set(err, ret, "see lodge snapshot ls", "snapshot '%s': %s", path,
 			       ret == -ENOENT ? "it is not there" : error_name(ret))
 		   : 0;
+}
+
+int root_remove(struct store *store, const struct store_id *id, struct error *err)
+{
+	int lock = store_lock(store, err), ret;
+
+	if (lock < 0)
+		return lock;
+	ret = remove_locked(store, id, err);
+	store_unlock(store, lock);
+	return ret;
 }
 
 /* Sums. */

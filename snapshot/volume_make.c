@@ -112,8 +112,7 @@ static int from_root(const struct root *root, unsigned index, struct volume_mani
 	from = &root->volumes[index];
 	m->size = from->size;
 	m->base = from->base;
-	m->has_parent = true;
-	m->parent = root->id;
+	m->has_parent = root_as_parent(root, &m->parent);
 	m->layer_count = from->layer_count;
 	memcpy(m->layers, from->layers, from->layer_count * sizeof(*from->layers));
 	return 0;

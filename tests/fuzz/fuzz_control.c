@@ -36,8 +36,22 @@ static int stop(void *arg, bool force, struct error *err)
 	return force ? 0 : error_set(err, -1, NULL, "no power button");
 }
 
-static const struct control_ops ops = {
-	.info = info, .console = console, .pause = act, .resume = refuse, .stop = stop};
+static int snapshot(void *arg, const char *name, const char *comment, bool disk_only,
+		    struct error *err)
+{
+	(void)arg;
+	FUZZ_CHECK(name && comment);
+	return disk_only ? 0 : error_set(err, -1, NULL, "no room for '%s'", name);
+}
+
+static const struct control_ops ops = {.info = info,
+				       .console = console,
+				       .pause = act,
+				       .resume = refuse,
+				       .stop = stop,
+				       .snapshot = snapshot,
+				       .snapshot_info = info,
+				       .hibernate = refuse};
 
 /* Up to a line's end, as a string. */
 static char *line_take(struct input *in)

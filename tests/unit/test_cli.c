@@ -7,6 +7,8 @@
 
 #include "tests/unit/scratch.h"
 #include "vmm/cli/cli.h"
+#include "vmm/cli/clone.h"
+#include "vmm/cli/guest_config.h"
 #include "vmm/cli/overlay.h"
 #include "vmm/cli/terminal.h"
 
@@ -156,6 +158,57 @@ static void disks_are_counted(void **state)
 	assert_int_equal(options_parse(&run_command, argc, argv, &o, &help, &err), -EINVAL);
 }
 
+/* What a guest says again that is one more of a root: its own volumes, and no other's addresses. */
+static void clones_have_their_own(void **state)
+{
+	struct root_volume volume = {.name = "data"};
+	const struct root root = {.volume_count = 1, .volumes = &volume};
+	struct clone clone = {.root = &root, .guest = "twin"};
+	struct options given;
+
+	(void)state;
+	assert_string_equal(clone_option(&clone, "disk", "data,format=volume"),
+			    "twin.data,format=volume");
+	assert_string_equal(clone_option(&clone, "disk", "data"), "twin.data");
+	assert_string_equal(clone_option(&clone, "disk", "/data.img,ro"), "/data.img,ro");
+	assert_string_equal(
+		clone_option(&clone, "net", "lab,mac=52:54:00:1:2:3,queues=2,ip=10.0.0.9"),
+		"lab,queues=2");
+	assert_string_equal(clone_option(&clone, "net", "user"), "user");
+	assert_string_equal(clone_option(&clone, "cpus", "4"), "4");
+	assert_null(clone_option(&clone, "port", "80:80"));
+	/* What is given goes before that; disks are added. */
+	assert_int_equal(parse(&run_command, "web --image i -c 2 -n user -p 81:80 -d b", &given),
+			 0);
+	assert_string_equal(given.image, "i");
+	assert_int_equal(given.nic_count, 1);
+	clone.given = &given;
+	assert_null(clone_option(&clone, "cpus", "4"));
+	assert_null(clone_option(&clone, "net", "lab"));
+	assert_string_equal(clone_option(&clone, "memory", "1G"), "1G");
+	assert_string_equal(clone_option(&clone, "disk", "data,ro"), "twin.data,ro");
+	/* No NIC comes of nothing where the image may have one. */
+	assert_int_equal(parse(&run_command, "web --image i", &given), 0);
+	assert_int_equal(given.nic_count, 0);
+}
+
+/* The configuration of a root says again what was said. */
+static void configurations(void **state)
+{
+	struct root_volume volumes[] = {{.name = "a"}, {.name = "b"}};
+	const struct root root = {.volume_count = 2, .volumes = volumes};
+	struct json_object *config = guest_config_of_volumes(&root);
+	struct options o;
+
+	(void)state;
+	assert_int_equal(guest_config_parse(config, NULL, NULL, &o, NULL), 0);
+	assert_null(guest_config_name(config));
+	assert_int_equal(o.disk_count, 2);
+	assert_string_equal(o.disk[1].path, "b");
+	assert_string_equal(o.disk[1].format, "volume");
+	json_object_put(config);
+}
+
 /* The kernel's own reader of such archives is cpio's. */
 static void overlay_is_a_cpio_archive(void **state)
 {
@@ -226,6 +279,8 @@ int main(void)
 		cmocka_unit_test(options_good),
 		cmocka_unit_test(options_bad),
 		cmocka_unit_test(disks_are_counted),
+		cmocka_unit_test(clones_have_their_own),
+		cmocka_unit_test(configurations),
 		cmocka_unit_test(overlay_is_a_cpio_archive),
 		cmocka_unit_test(escape_character),
 	};

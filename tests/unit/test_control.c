@@ -12,7 +12,7 @@
 #include "vmm/machine/control.h"
 
 struct guest {
-	unsigned infos, pauses, resumes, stops, forced;
+	unsigned infos, pauses, resumes, stops, forced, hibernations;
 	bool out_of_memory;
 	int result;
 };
@@ -64,12 +64,22 @@ static int guest_stop(void *arg, bool force, struct error *err)
 	return g->result;
 }
 
+static int guest_hibernate(void *arg, struct error *err)
+{
+	struct guest *g = arg;
+
+	(void)err;
+	g->hibernations++;
+	return g->result;
+}
+
 static const struct control_ops ops = {
 	.info = guest_info,
 	.console = guest_console,
 	.pause = guest_pause,
 	.resume = guest_resume,
 	.stop = guest_stop,
+	.hibernate = guest_hibernate,
 };
 
 /* One request. The answer must be JSON where it says so. */
@@ -106,6 +116,8 @@ static void requests(void **state)
 	assert_int_equal(ask(&g, "GET", "/v1/console", "", 0), 200);
 	assert_int_equal(post(&g, "/v1/pause", ""), 200);
 	assert_int_equal(post(&g, "/v1/resume", "{}"), 200);
+	assert_int_equal(post(&g, "/v1/hibernate", ""), 200);
+	assert_int_equal(g.hibernations, 1);
 	assert_int_equal(post(&g, "/v1/stop", ""), 200);
 	assert_int_equal(g.forced, 0);
 	assert_int_equal(post(&g, "/v1/stop", "{\"force\": false}"), 200);

@@ -613,6 +613,63 @@ static void roots_are_found(void **state)
 	assert_int_equal(volume_close(volume), 0);
 }
 
+/* Snapshots, images and hibernated guests of one name; and whose snapshot stays. */
+static void roots_of_each_kind(void **state)
+{
+	static const enum root_kind kinds[] = {ROOT_IMAGE, ROOT_HIBERNATION};
+	struct store_fixture *f = *state;
+	struct error err = {0};
+	struct volume *volume;
+	struct root root, found, again;
+	struct store_id id;
+
+	assert_int_equal(volume_create(f->store, "a", MIB, NULL, NULL), 0);
+	volume = volume_of(f->store, "a");
+	snapshot_take(f->store, volume, "web", &root);
+	for (unsigned i = 0; i < 2; i++) {
+		struct root other = root;
+
+		memset(&other.id, 0, sizeof(other.id));
+		other.kind = kinds[i];
+		other.has_parent = true;
+		other.parent = root.id;
+		assert_int_equal(root_publish(f->store, &other, NULL), 0);
+		again = other;
+		memset(&again.id, 0, sizeof(again.id));
+		assert_int_equal(root_publish(f->store, &again, NULL), -EEXIST);
+		assert_int_equal(root_find_kind(f->store, kinds[i], "web", &found, NULL), 0);
+		assert_int_equal(found.kind, kinds[i]);
+		assert_true(store_id_equal(&found.parent, &root.id));
+		assert_false(root_is_snapshot(&found));
+		assert_true(root_as_parent(&found, &id));
+		assert_true(store_id_equal(&id, i ? &root.id : &other.id));
+		root_clear(&found);
+		assert_int_equal(root_find_kind(f->store, kinds[i], "other", &found, &err),
+				 -ENOENT);
+		assert_non_null(strstr(err.what, i ? "hibernated guest 'other'" : "image 'other'"));
+		err = (struct error){0};
+	}
+	assert_int_equal(root_find(f->store, "web", &found, NULL), 0);
+	assert_true(root_is_snapshot(&found));
+	root_clear(&found);
+	assert_int_equal(root_remove(f->store, &root.id, &err), -EBUSY);
+	assert_string_equal(err.what, "snapshot 'web': image 'web' is made of it");
+	assert_int_equal(root_find_kind(f->store, ROOT_IMAGE, "web", &found, NULL), 0);
+	assert_int_equal(root_remove(f->store, &found.id, NULL), 0);
+	root_clear(&found);
+	/* A hibernation does not hold it. */
+	assert_int_equal(root_remove(f->store, &root.id, NULL), 0);
+	assert_int_equal(root_find_kind(f->store, ROOT_HIBERNATION, "web", &found, NULL), 0);
+	assert_int_equal(volume_close(volume), 0);
+	/* What goes on from it stands on what it stood on, which is gone. */
+	assert_int_equal(volume_restore(f->store, "a", &found, 0, NULL), 0);
+	volume = volume_of(f->store, "a");
+	assert_true(store_id_equal(&volume_manifest(volume)->parent, &root.id));
+	assert_int_equal(volume_close(volume), 0);
+	root_clear(&found);
+	root_clear(&root);
+}
+
 static int changed_add(void *arg, uint64_t first, uint64_t count)
 {
 	uint64_t *sum = arg;
@@ -793,6 +850,7 @@ int main(int argc, char **argv)
 		ON_HOST(scrub_resumes),
 		ON_HOST(layers_are_immutable),
 		ON_HOST(roots_are_found),
+		ON_HOST(roots_of_each_kind),
 		ON_HOST(usage_and_difference),
 		ON_HOST(pages_are_compared),
 		ON_HOST(sweep_and_damage),

@@ -74,8 +74,8 @@ struct options {
 	bool force;
 	bool json;
 	unsigned timeout_s;
-	/* Of snapshots and volumes. */
-	const char *comment, *as;
+	/* Of snapshots, volumes and images. */
+	const char *comment, *as, *from, *image;
 	bool disk_only, discard, tree, pages;
 	const char *picture; /* of pages: a file's path */
 	unsigned said_count;
@@ -119,7 +119,10 @@ enum {
 	CMD_VOLUME = 1 << 15,
 	CMD_SNAPSHOT = 1 << 16,
 	CMD_STORE = 1 << 17,
-	CMD_ALL = (1 << 18) - 1,
+	CMD_HIBERNATE = 1 << 18,
+	CMD_START = 1 << 19,
+	CMD_IMAGE = 1 << 20,
+	CMD_ALL = (1 << 21) - 1,
 };
 
 struct option_spec {
@@ -149,6 +152,8 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
 int options_say(struct options *out, const char *name, const char *value, struct error *err);
 /* With nothing given. */
 void options_default(struct options *out);
+/* Of `run`, once all is said: a NIC where none is. */
+int options_check_nics(struct options *options, struct error *err);
 
 /* main.c; NULL past the end. */
 const struct command *command_at(unsigned index);

@@ -13,6 +13,8 @@ int cmd_stop(const struct options *options);
 int cmd_kill(const struct options *options);
 int cmd_pause(const struct options *options);
 int cmd_resume(const struct options *options);
+int cmd_hibernate(const struct options *options);
+int cmd_start(const struct options *options);
 int cmd_rm(const struct options *options);
 int cmd_doctor(const struct options *options);
 int cmd_net(const struct options *options);
@@ -21,6 +23,7 @@ int cmd_sg(const struct options *options);
 int cmd_balancer(const struct options *options);
 int cmd_volume(const struct options *options);
 int cmd_snapshot(const struct options *options);
+int cmd_image(const struct options *options);
 int cmd_store(const struct options *options);
 int cmd_completion(const struct options *options);
 

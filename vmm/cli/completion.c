@@ -48,7 +48,7 @@ int cmd_completion(const struct options *options)
 	       "\t-*) mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\") ;;\n"
 	       "\t*)\n"
 	       "\t\tcase ${COMP_WORDS[1]} in\n"
-	       "\t\tinfo | console | stop | kill | pause | resume | rm)\n"
+	       "\t\tinfo | console | stop | kill | pause | resume | hibernate | start | rm)\n"
 	       "\t\t\twords=$(lodge ls 2>/dev/null | awk 'NR > 1 { print $1 }')\n"
 	       "\t\t\tmapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\") ;;\n"
 	       "\t\t*) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\") ;;\n"

@@ -20,17 +20,17 @@
 #include "vmm/base/clock.h"
 #include "vmm/base/instance.h"
 #include "vmm/base/log.h"
-#include "vmm/cli/guest_config.h"
+#include "vmm/cli/clone.h"
 #include "vmm/cli/guest_nics.h"
+#include "vmm/cli/guest_snapshots.h"
 #include "vmm/cli/overlay.h"
 #include "vmm/cli/record.h"
-#include "vmm/cli/store_open.h"
+#include "vmm/cli/snapshot.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/console.h"
 #include "vmm/machine/control.h"
 #include "vmm/machine/machine.h"
 #include "vmm/machine/panic_watch.h"
-#include "vmm/machine/snapshot.h"
 
 #define DEFAULT_CMDLINE "console=ttyS0 panic=-1"
 #define COUNTERS_MAX    16
@@ -55,10 +55,7 @@ struct guest {
 	struct console *port[PORTS];
 	struct loop_source *signal[3];
 	struct network_watch *watch;
-	struct store *store; /* NULL until something needs it */
-	struct snapshot *snapshots;
-	enum { SNAPSHOT_NONE, SNAPSHOT_PENDING, SNAPSHOT_ENDED } snapshot_state;
-	struct snapshot_result snapshot;
+	struct guest_snapshots snapshots;
 	struct panic_watch panic;
 	struct terminal_escape escape;
 	char *cmdline;
@@ -66,6 +63,7 @@ struct guest {
 	size_t overlay_size;
 	uint64_t started_ns; /* CLOCK_MONOTONIC */
 	bool terminal;
+	bool cloned; /* its volumes were made, for this run */
 	bool ended;
 	bool powered_off; /* by itself */
 	int status;
@@ -374,7 +372,9 @@ static int on_resume(void *arg, struct error *err)
 {
 	struct guest *g = arg;
 
-	(void)err;
+	if (g->snapshots.hibernating)
+		return error_set(err, -EBUSY, "start it then: lodge start",
+				 "it is being hibernated");
 	machine_resume(g->machine);
 	return 0;
 }
@@ -396,78 +396,31 @@ static int on_stop(void *arg, bool force, struct error *err)
 
 /* Snapshots. */
 
-static void on_snapshot_done(void *arg, const struct snapshot_result *result)
+static void on_hibernated(void *arg)
 {
-	struct guest *g = arg;
-	char line[sizeof(struct error)];
-
-	g->snapshot_state = SNAPSHOT_ENDED;
-	g->snapshot = *result;
-	if (result->code == 0)
-		return;
-	error_format(&result->error, result->code, line, sizeof(line));
-	log_error("snapshot '%s': %s", result->name, line);
-}
-
-static int snapshots_open(struct guest *g, struct error *err)
-{
-	int ret = g->store ? 0 : cli_store_open(&g->store, err);
-
-	if (ret == 0 && !g->snapshots)
-		ret = snapshot_create(g->machine, g->store, &g->snapshots, err);
-	return ret;
+	guest_end(arg, EXIT_GUEST_OFF, "hibernated");
 }
 
 static int on_snapshot(void *arg, const char *name, const char *comment, bool disk_only,
 		       struct error *err)
 {
 	struct guest *g = arg;
-	struct snapshot_request request = {
-		.name = name, .comment = comment, .disk_only = disk_only};
-	int ret;
 
-	if (!text_is_name(name))
-		return error_set(err, -EINVAL, "use letters, digits, . _ and -",
-				 "snapshot '%s': no such name can be", name);
-	if (g->options->command_count)
-		return error_set(err, -EINVAL, "start it without a command",
-				 "guest '%s': its command's streams are this process's own",
-				 g->instance.name);
-	ret = snapshots_open(g, err);
-	if (ret)
-		return ret;
-	request.config = guest_config_make(g->plan, g->instance.name);
-	ret = snapshot_begin(g->snapshots, &request, on_snapshot_done, g, err);
-	if (ret == 0)
-		g->snapshot_state = SNAPSHOT_PENDING;
-	return ret;
+	return guest_snapshots_take(&g->snapshots, name, comment, disk_only, err);
+}
+
+static int on_hibernate(void *arg, struct error *err)
+{
+	struct guest *g = arg;
+
+	return guest_snapshots_hibernate(&g->snapshots, err);
 }
 
 static struct json_object *on_snapshot_info(void *arg)
 {
 	struct guest *g = arg;
-	const struct snapshot_result *r = &g->snapshot;
-	struct json_object *info = json_object_new_object();
-	char text[sizeof(struct error)];
 
-	if (g->snapshot_state != SNAPSHOT_ENDED) {
-		add_string(info, "state", g->snapshot_state == SNAPSHOT_NONE ? "none" : "pending");
-		return info;
-	}
-	add_string(info, "state", r->code ? "failed" : "complete");
-	add_string(info, "name", r->name);
-	if (r->code) {
-		error_format(&r->error, r->code, text, sizeof(text));
-		add_string(info, "error", text);
-		return info;
-	}
-	store_id_text(&r->id, text);
-	add_string(info, "id", text);
-	add_number(info, "pause_ns", r->pause_ns);
-	add_number(info, "total_ns", r->total_ns);
-	add_number(info, "memory_bytes", r->memory_bytes);
-	add_number(info, "state_bytes", r->state_bytes);
-	return info;
+	return guest_snapshots_info(&g->snapshots);
 }
 
 static const struct control_ops control_ops = {
@@ -478,6 +431,7 @@ static const struct control_ops control_ops = {
 	.stop = on_stop,
 	.snapshot = on_snapshot,
 	.snapshot_info = on_snapshot_info,
+	.hibernate = on_hibernate,
 };
 
 static int sockets_open(struct guest *g, struct error *err)
@@ -533,7 +487,7 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 		.cmdline = g->cmdline,
 		.overlay = g->overlay,
 		.overlay_size = g->overlay_size,
-		.store = g->store,
+		.store = g->snapshots.store,
 		.from = g->plan->from,
 		.disk_count = o->disk_count,
 		.com1 = console_chardev(g->com1),
@@ -570,7 +524,25 @@ static bool needs_store(const struct guest *g)
 	for (unsigned i = 0; i < g->options->disk_count; i++)
 		if (strcmp(g->options->disk[i].format, "volume") == 0)
 			return true;
-	return g->plan->from;
+	return g->plan->from || g->plan->clone_of;
+}
+
+/* What is made here goes if the guest does not come to run: guest_teardown. */
+static int volumes_prepare(struct guest *g, struct error *err)
+{
+	const struct guest_plan *plan = g->plan;
+	int ret;
+
+	if (!needs_store(g))
+		return 0;
+	ret = guest_snapshots_open_store(&g->snapshots, err);
+	if (ret == 0)
+		ret = hibernation_check_disks(g->snapshots.store, g->options, plan->name, err);
+	if (ret == 0 && plan->clone_of) {
+		ret = clone_volumes(g->snapshots.store, plan->clone_of, plan->name, err);
+		g->cloned = ret == 0;
+	}
+	return ret;
 }
 
 static int guest_setup(struct guest *g, struct error *err)
@@ -607,16 +579,15 @@ static int guest_setup(struct guest *g, struct error *err)
 		ret = consoles_create(g);
 	if (ret)
 		return error_set(err, ret, NULL, "event loop: %s", error_name(ret));
-	if (needs_store(g)) {
-		ret = cli_store_open(&g->store, err);
-		if (ret)
-			return ret;
-	}
+	ret = volumes_prepare(g, err);
+	if (ret)
+		return ret;
 	machine_config_fill(g, &config);
 	ret = machine_create(&config, g->loop, &events, &g->machine, err);
+	g->snapshots.machine = g->machine;
 	/* What it changes from now on is the next snapshot's. */
 	if (ret == 0 && g->plan->from)
-		ret = snapshots_open(g, err);
+		ret = guest_snapshots_open(&g->snapshots, err);
 	if (ret == 0 && guest_nics_watched(g->options, g->machine) &&
 	    network_watch_start(g->instance.name, &g->watch))
 		return error_set(err, -EAGAIN, "raise ulimit -u", "network: no thread");
@@ -634,9 +605,11 @@ static void guest_teardown(struct guest *g)
 {
 	control_destroy(g->control);
 	network_watch_stop(g->watch);
-	snapshot_destroy(g->snapshots);
+	guest_snapshots_close(&g->snapshots);
 	machine_destroy(g->machine);
-	store_close(g->store);
+	if (g->cloned && !g->started_ns)
+		clone_volumes_remove(g->snapshots.store, g->plan->clone_of, g->plan->name);
+	store_close(g->snapshots.store);
 	console_destroy(g->com1);
 	for (unsigned i = 0; i < PORTS; i++)
 		console_destroy(g->port[i]);
@@ -744,6 +717,8 @@ int guest_run(const struct guest_plan *plan)
 	struct error err = {0};
 	int ret, status;
 
+	g.snapshots = (struct guest_snapshots){
+		.plan = plan, .name = plan->name, .hibernated = on_hibernated, .arg = &g};
 	descriptors_raise();
 	ret = guest_setup(&g, &err);
 	if (ret) {
@@ -753,6 +728,7 @@ int guest_run(const struct guest_plan *plan)
 	g.started_ns = clock_monotonic_ns();
 	report_ready(&g);
 	machine_resume(g.machine);
+	guest_snapshots_started(&g.snapshots);
 	ret = loop_run(g.loop);
 	if (ret) {
 		g.status = EXIT_INTERNAL;

@@ -12,7 +12,9 @@ struct guest_plan {
 	const char *name;
 	const char *kernel, *initrd; /* as chosen, the default guest's if none was given */
 	const struct root *from;     /* the snapshot that it is restored from; NULL: it boots */
-	int ready_fd; /* detached: a byte is written here when the guest runs; else -1 */
+	const struct root
+		*clone_of; /* what its volumes are made of (clone.h); NULL: they are there */
+	int ready_fd;      /* detached: a byte is written here when the guest runs; else -1 */
 };
 
 /* Runs the guest to its end. Returns the exit status; what failed was printed. */

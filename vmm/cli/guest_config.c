@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/cli/guest_nics.h"
 #include "vmm/cli/store_open.h"
 
 static void add_option(struct json_object *options, const char *name, const char *value)
@@ -41,19 +42,63 @@ static void add_disk(struct json_object *options, const char *value)
 	add_option(options, "disk", text);
 }
 
+/* Ports of the host's as they are now. False: they are what was said. */
+static bool add_ports(struct json_object *options, const struct options *o, const char *guest)
+{
+	const struct option_nic *nic = guest_nics_ports(o);
+	struct network_nic_state state;
+	char text[NET_FORWARD_TEXT];
+
+	if (!nic || !nic->network ||
+	    network_nic_state(nic->network, guest, (unsigned)(nic - o->nic), &state))
+		return false;
+	for (unsigned i = 0; i < state.forward_count; i++) {
+		net_forward_text(&state.forward[i], text);
+		add_option(options, "port", text);
+	}
+	return true;
+}
+
+/* Likewise, security groups, which all NICs on networks of the host's share. */
+static bool add_groups(struct json_object *options, const struct options *o, const char *guest)
+{
+	struct network_nic_state state;
+	unsigned at = 0;
+
+	while (at < o->nic_count && !o->nic[at].network)
+		at++;
+	if (at == o->nic_count || network_nic_state(o->nic[at].network, guest, at, &state))
+		return false;
+	for (unsigned i = 0; i < state.group_count; i++)
+		add_option(options, "sg", state.group[i]);
+	return true;
+}
+
+static bool is_any(const char *name, const char *const *names)
+{
+	while (*names && strcmp(*names, name) != 0)
+		names++;
+	return *names;
+}
+
 struct json_object *guest_config_make(const struct guest_plan *plan, const char *guest)
 {
+	/* Told above, or none of the guest's. */
+	static const char *const otherwise[] = {"kernel", "initrd", "detach", "log-level", NULL};
 	const struct options *o = plan->options;
 	struct json_object *config = json_object_new_object(), *options = json_object_new_array();
+	bool ports, groups;
 
 	add_path(options, "kernel", plan->kernel);
 	if (plan->initrd)
 		add_path(options, "initrd", plan->initrd);
+	ports = add_ports(options, o, guest);
+	groups = add_groups(options, o, guest);
 	for (unsigned i = 0; i < o->said_count; i++) {
 		const struct option_said *said = &o->said[i];
 
-		if (strcmp(said->name, "kernel") == 0 || strcmp(said->name, "initrd") == 0 ||
-		    strcmp(said->name, "detach") == 0 || strcmp(said->name, "log-level") == 0)
+		if (is_any(said->name, otherwise) || (ports && strcmp(said->name, "port") == 0) ||
+		    (groups && strcmp(said->name, "sg") == 0))
 			continue;
 		if (strcmp(said->name, "disk") == 0)
 			add_disk(options, said->value);
@@ -65,6 +110,19 @@ struct json_object *guest_config_make(const struct guest_plan *plan, const char 
 	return config;
 }
 
+struct json_object *guest_config_of_volumes(const struct root *root)
+{
+	struct json_object *config = json_object_new_object(), *options = json_object_new_array();
+	char text[TEXT_NAME_MAX + 32];
+
+	for (unsigned i = 0; i < root->volume_count; i++) {
+		snprintf(text, sizeof(text), "%s,format=volume", root->volumes[i].name);
+		add_option(options, "disk", text);
+	}
+	json_object_object_add(config, "options", options);
+	return config;
+}
+
 static const char *text_at(struct json_object *pair, size_t index)
 {
 	struct json_object *text = json_object_array_get_idx(pair, index);
@@ -72,26 +130,8 @@ static const char *text_at(struct json_object *pair, size_t index)
 	return json_object_is_type(text, json_type_string) ? json_object_get_string(text) : NULL;
 }
 
-static int option_parse(const char *name, const char *value,
-			const char *(*disk)(void *arg, const char *name), void *arg,
-			struct options *out, struct error *err)
-{
-	size_t length = strcspn(value, ",");
-	char path[PATH_MAX], text[2 * PATH_MAX];
-	const char *other = NULL;
-
-	if (strcmp(name, "disk") == 0 && disk) {
-		snprintf(path, sizeof(path), "%.*s", (int)length, value);
-		other = disk(arg, path);
-	}
-	if (other) {
-		snprintf(text, sizeof(text), "%s%s", other, value + length);
-		value = text;
-	}
-	return options_say(out, name, value, err);
-}
-
-int guest_config_parse(struct json_object *config, const char *(*disk)(void *arg, const char *name),
+int guest_config_parse(struct json_object *config,
+		       const char *(*change)(void *arg, const char *name, const char *value),
 		       void *arg, struct options *out, struct error *err)
 {
 	struct json_object *options = NULL;
@@ -113,7 +153,10 @@ int guest_config_parse(struct json_object *config, const char *(*disk)(void *arg
 		value = text_at(pair, 1);
 		if (!name || !value)
 			return error_set(err, -EINVAL, NULL, "configuration: option %zu", i);
-		ret = option_parse(name, value, disk, arg, out, err);
+		if (change)
+			value = change(arg, name, value);
+		if (value)
+			ret = options_say(out, name, value, err);
 	}
 	return ret;
 }

@@ -25,8 +25,7 @@ static void nic_mac(const struct option_nic *nic, const char *guest, unsigned in
 		mac[i] = (uint8_t)(hash >> 8 * i);
 }
 
-/* The first NIC that can have forwarded ports has all; the first of a network's where none can. */
-static const struct option_nic *ports_nic(const struct options *o)
+const struct option_nic *guest_nics_ports(const struct options *o)
 {
 	const struct option_nic *found = NULL;
 
@@ -43,7 +42,7 @@ static const struct option_nic *ports_nic(const struct options *o)
 
 void guest_nics_fill(const struct options *o, const char *guest, struct machine_config *config)
 {
-	const struct option_nic *ports = o->forward_count ? ports_nic(o) : NULL;
+	const struct option_nic *ports = o->forward_count ? guest_nics_ports(o) : NULL;
 
 	config->nic_count = o->nic_count;
 	for (unsigned i = 0; i < o->nic_count; i++) {

@@ -8,6 +8,11 @@
 #include "vmm/cli/cli.h"
 #include "vmm/machine/machine.h"
 
+/*
+ * Which has the forwarded ports: the first that can, or the first of a network's where none can.
+ * NULL: none.
+ */
+const struct option_nic *guest_nics_ports(const struct options *o);
 /* `guest` is its name; both outlive the machine. */
 void guest_nics_fill(const struct options *options, const char *guest,
 		     struct machine_config *config);

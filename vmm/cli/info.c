@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lodge info: all facts about one guest, running or ended. */
+/* lodge info: all facts about one guest, running, hibernated or ended. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -7,6 +7,7 @@
 #include "vmm/cli/cli.h"
 #include "vmm/cli/client.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/snapshot.h"
 #include "vmm/cli/table.h"
 
 static void print_facts(struct json_object *facts)
@@ -30,8 +31,11 @@ int cmd_info(const struct options *options)
 	struct error err = {0};
 	int ret = 0;
 
-	if (!instance_is_running(name, NULL))
-		facts = record_read(name);
+	if (!instance_is_running(name, NULL)) {
+		facts = hibernation_read(name);
+		if (!facts)
+			facts = record_read(name);
+	}
 	if (!facts)
 		ret = client_request(name, "GET", "/v1/info", NULL, &facts, &err);
 	if (ret)

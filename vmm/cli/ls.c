@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* lodge ls: running guests and what is kept of ended ones. */
-#include <stdio.h>
+/* lodge ls: running guests, hibernated ones, and what is kept of ended ones. */
+#include <string.h>
 
 #include "vmm/base/instance.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/client.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/snapshot.h"
 #include "vmm/cli/table.h"
 
 static int visit_running(void *arg, const char *name, pid_t pid)
@@ -24,9 +25,22 @@ static int visit_running(void *arg, const char *name, pid_t pid)
 	return 0;
 }
 
-static void visit_record(void *arg, const char *name, struct json_object *facts)
+static bool is_listed(struct json_object *rows, const char *name)
 {
-	if (!instance_is_running(name, NULL))
+	for (size_t i = 0; i < json_object_array_length(rows); i++) {
+		struct json_object *row = json_object_array_get_idx(rows, i);
+		const char *other = json_object_get_string(json_object_object_get(row, "name"));
+
+		if (other && strcmp(other, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Of one that is hibernated there may be both. */
+static void visit_facts(void *arg, const char *name, struct json_object *facts)
+{
+	if (!is_listed(arg, name) && !instance_is_running(name, NULL))
 		json_object_array_add(arg, json_object_get(facts));
 }
 
@@ -44,7 +58,9 @@ int cmd_ls(const struct options *options)
 
 	ret = instance_for_each(visit_running, rows, &err);
 	if (ret == 0)
-		ret = record_for_each(visit_record, rows, &err);
+		ret = hibernation_for_each(visit_facts, rows, &err);
+	if (ret == 0)
+		ret = record_for_each(visit_facts, rows, &err);
 	if (ret == 0 && options->json)
 		json_print(rows);
 	else if (ret == 0)

@@ -349,6 +349,20 @@ static int set_as(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_from(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->from = value;
+	return 0;
+}
+
+static int set_image(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->image = value;
+	return 0;
+}
+
 static int set_disk_only(struct options *o, const char *value, struct error *err)
 {
 	(void)value;
@@ -436,7 +450,7 @@ static const struct option_spec specs[] = {
 	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)", CMD_RUN,
 	 set_memory},
 	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)",
-	 CMD_RUN | CMD_SNAPSHOT, set_engine},
+	 CMD_RUN | CMD_SNAPSHOT | CMD_START, set_engine},
 	{0, "bt", "HOW",
 	 "how engine bt does it: interp, translate, check, ... (default: translate)", CMD_RUN,
 	 set_bt},
@@ -444,6 +458,8 @@ static const struct option_spec specs[] = {
 	 set_cpu},
 	{0, "pv", "on|off", "show the guest its paravirtual interface (default: on)", CMD_RUN,
 	 set_pv},
+	{0, "image", "IMAGE", "a new guest of an image; other options go before what that says",
+	 CMD_RUN, set_image},
 	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN,
 	 set_detach},
 	{0, "type", "TYPE", "nat, host-only, isolated or bridged (default: nat)", CMD_NET,
@@ -456,12 +472,14 @@ static const struct option_spec specs[] = {
 	{'w', "write", "FILE", "where a capture goes; - is standard output", CMD_NET, set_file},
 	{0, "by", "HOW", "round-robin or connections: who gets the next one (default: round-robin)",
 	 CMD_BALANCER, set_by},
-	{'m', "comment", "TEXT", "a line about a snapshot", CMD_SNAPSHOT, set_comment},
+	{'m', "comment", "TEXT", "a line about a snapshot or an image", CMD_SNAPSHOT | CMD_IMAGE,
+	 set_comment},
+	{0, "from", "SNAPSHOT", "what an image is made of", CMD_IMAGE, set_from},
 	{0, "disk-only", NULL, "a snapshot of a guest's disks without its memory", CMD_SNAPSHOT,
 	 set_disk_only},
 	{0, "as", "NAME", "restore as another guest of that name", CMD_SNAPSHOT, set_as},
-	{0, "discard", NULL, "restore over a guest that runs, whose present state is lost",
-	 CMD_SNAPSHOT, set_discard},
+	{0, "discard", NULL, "restore over, or remove, a guest whose present state is then lost",
+	 CMD_SNAPSHOT | CMD_RM, set_discard},
 	{0, "tree", NULL, "list snapshots below those they were taken after", CMD_SNAPSHOT,
 	 set_tree},
 	{0, "pages", NULL, "compare two snapshots' memory, page by page", CMD_SNAPSHOT, set_pages},
@@ -471,7 +489,7 @@ static const struct option_spec specs[] = {
 	 CMD_STOP, set_timeout},
 	{0, "format", "table|json", "how to print",
 	 CMD_LS | CMD_INFO | CMD_DOCTOR | CMD_NET | CMD_PORT | CMD_SG | CMD_BALANCER | CMD_VOLUME |
-		 CMD_SNAPSHOT | CMD_STORE,
+		 CMD_SNAPSHOT | CMD_IMAGE | CMD_STORE,
 	 set_format},
 	{0, "log-level", "LEVEL", "error, warn, info or debug (default: warn)", CMD_ALL,
 	 set_log_level},
@@ -659,6 +677,11 @@ static int nics_check(const struct options *o, struct error *err)
 	return 0;
 }
 
+int options_check_nics(struct options *options, struct error *err)
+{
+	return nic_default(options, err) || nics_check(options, err) ? -EINVAL : 0;
+}
+
 int options_parse(const struct command *command, int argc, char **argv, struct options *out,
 		  bool *help, struct error *err)
 {
@@ -691,7 +714,8 @@ int options_parse(const struct command *command, int argc, char **argv, struct o
 	}
 	out->word = argv + optind;
 	out->word_count = argc - optind;
-	if (command->bit == CMD_RUN && (nic_default(out, err) || nics_check(out, err)))
+	/* What an image has is not known yet. */
+	if (command->bit == CMD_RUN && !out->image && options_check_nics(out, err))
 		return -EINVAL;
 	return words_check(command, out, err);
 }

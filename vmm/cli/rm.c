@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* lodge rm: forget a guest that ended. */
+/* lodge rm: forget a guest that ended, or give up one that is hibernated. */
 #include <errno.h>
 #include <stddef.h>
 
 #include "vmm/base/instance.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/snapshot.h"
 
 int cmd_rm(const struct options *options)
 {
 	const char *name = options->word[0];
 	struct error err = {0};
+	bool found;
+	int ret;
 
 	if (instance_is_running(name, NULL)) {
 		if (!options->force) {
@@ -21,7 +24,13 @@ int cmd_rm(const struct options *options)
 		if (cmd_kill(options))
 			return EXIT_HOST;
 	}
-	if (!record_remove(name) && !options->force) {
+	ret = options->discard ? hibernation_discard(name, &err) : hibernation_check(name, &err);
+	found = ret == 0 && options->discard;
+	if (ret && ret != -ENOENT)
+		return cli_fail(&err, ret, EXIT_HOST);
+	err = (struct error){0};
+	found |= record_remove(name);
+	if (!found && !options->force) {
 		error_set(&err, -ENOENT, "see `lodge ls`", "guest '%s': there is none", name);
 		return cli_fail(&err, -ENOENT, EXIT_HOST);
 	}

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* lodge run: choose the kernel and the name, and run the guest here or in a process of its own. */
+/* lodge run: choose the name, an image and the kernel, and run the guest here or in a process of
+ * its own. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmm/base/instance.h"
 #include "vmm/cli/cli.h"
 #include "vmm/cli/guest.h"
+#include "vmm/cli/image.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/snapshot.h"
 
 #define DEFAULT_GUEST "guest" /* below the state directory; scripts/guest makes it */
 
@@ -57,30 +61,57 @@ int guest_run_detached(struct guest_plan *plan)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_INTERNAL;
 }
 
+/* The kernel and the initrd, as chosen or the default guest's. */
+static int boot_choose(const struct options *o, struct guest_plan *plan, char kernel[PATH_MAX],
+		       char initrd[PATH_MAX], struct error *err)
+{
+	int ret = 0;
+
+	plan->options = o;
+	plan->kernel = o->kernel;
+	plan->initrd = o->initrd;
+	if (!o->kernel) {
+		plan->kernel = kernel;
+		ret = default_file("vmlinux", kernel,
+				   "make it with scripts/guest, or give -k KERNEL", err);
+	}
+	/* A command needs an initrd that runs it: the default guest's, with any kernel. */
+	if (ret == 0 && !o->initrd && (!o->kernel || o->command_count)) {
+		plan->initrd = initrd;
+		ret = default_file("initramfs", initrd, "make it with scripts/guest", err);
+	}
+	return ret;
+}
+
+/* By plan->name, of an image. */
+static int image_choose(const struct options **o, struct guest_plan *plan, struct error *err)
+{
+	struct options *merged = calloc(1, sizeof(*merged)); /* it lasts as long as the process */
+	struct root *root = calloc(1, sizeof(*root));
+	int ret = merged && root ? image_options(*o, plan->name, root, merged, err) : -ENOMEM;
+
+	*o = merged;
+	plan->clone_of = root;
+	return ret;
+}
+
 int cmd_run(const struct options *options)
 {
 	char kernel[PATH_MAX], initrd[PATH_MAX], name[TEXT_NAME_MAX + 1];
-	struct guest_plan plan = {.options = options,
-				  .kernel = options->kernel,
-				  .initrd = options->initrd,
-				  .ready_fd = -1};
+	struct guest_plan plan = {.ready_fd = -1};
 	struct error err = {0};
 	int ret = 0;
 
-	if (!options->kernel) {
-		plan.kernel = kernel;
-		ret = default_file("vmlinux", kernel,
-				   "make it with scripts/guest, or give -k KERNEL", &err);
-	}
-	/* A command needs an initrd that runs it: the default guest's, with any kernel. */
-	if (ret == 0 && !options->initrd && (!options->kernel || options->command_count)) {
-		plan.initrd = initrd;
-		ret = default_file("initramfs", initrd, "make it with scripts/guest", &err);
-	}
-	if (ret)
-		return cli_fail(&err, ret, EXIT_HOST);
 	snprintf(name, sizeof(name), "guest-%d", (int)getpid());
 	plan.name = options->word_count ? options->word[0] : name;
+	if (options->word_count)
+		ret = hibernation_check(plan.name, &err);
+	if (ret == 0 && options->image)
+		ret = image_choose(&options, &plan, &err);
+	if (ret == 0)
+		ret = boot_choose(options, &plan, kernel, initrd, &err);
+	if (ret)
+		return cli_fail(&err, ret, EXIT_HOST);
 	/* What is left of an earlier guest of that name is out of date now. */
 	if (!instance_is_running(plan.name, NULL))
 		record_remove(plan.name);

@@ -5,24 +5,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "snapshot/root.h"
-#include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/instance.h"
 #include "vmm/cli/client.h"
 #include "vmm/cli/guest_config.h"
-#include "vmm/cli/record.h"
+#include "vmm/cli/snapshot.h"
 #include "vmm/cli/snapshot_pages.h"
 #include "vmm/cli/store_open.h"
 #include "vmm/cli/table.h"
 #include "vmm/cli/verbs.h"
 
-#define POLL_NS    20000000L
-#define STOP_TRIES 500u /* ten seconds */
+#define POLL_NS 20000000L
 
-static void nap(void)
+void snapshot_nap(void)
 {
 	const struct timespec time = {.tv_nsec = POLL_NS};
 
@@ -46,8 +43,7 @@ static uint64_t number_of(struct json_object *object, const char *key)
 
 /* Creating. */
 
-/* What it is called where no name is given. */
-static void name_make(const char *of, char out[TEXT_NAME_MAX + 1])
+void snapshot_name_make(const char *of, char out[TEXT_NAME_MAX + 1])
 {
 	time_t now = time(NULL);
 	struct tm tm;
@@ -81,12 +77,12 @@ static int guest_wait(const char *guest, struct json_object **out, struct error 
 			return -EIO;
 		}
 		json_object_put(answer);
-		nap();
+		snapshot_nap();
 	}
 }
 
-static int guest_snapshot(const struct options *o, const char *guest, const char *name,
-			  struct json_object **out, struct error *err)
+int snapshot_of_guest(const struct options *o, const char *guest, const char *name,
+		      struct json_object **out, struct error *err)
 {
 	struct json_object *body = json_object_new_object(), *answer;
 	int ret;
@@ -173,12 +169,12 @@ static int snapshot_create_words(const struct options *o, const struct verb_word
 	if (w->count > 1)
 		snprintf(name, sizeof(name), "%s", w->word[1]);
 	else
-		name_make(of, name);
+		snapshot_name_make(of, name);
 	if (!text_is_name(name))
 		ret = error_set(err, -EINVAL, "use letters, digits, . _ and -",
 				"snapshot '%s': no such name can be", name);
 	else if (instance_is_running(of, NULL))
-		ret = guest_snapshot(o, of, name, &facts, err);
+		ret = snapshot_of_guest(o, of, name, &facts, err);
 	else if (cli_store_has_volume(of))
 		ret = volume_snapshot(o, store, of, name, &facts, err);
 	else
@@ -199,7 +195,7 @@ static int snapshot_create_words(const struct options *o, const struct verb_word
 
 /* Listing. */
 
-static struct json_object *root_row(struct store *store, const struct root *root)
+struct json_object *snapshot_row(struct store *store, const struct root *root)
 {
 	struct json_object *row = json_object_new_object();
 	struct root_usage usage;
@@ -241,7 +237,8 @@ static int root_list(void *arg, const struct root *root)
 {
 	struct listing *listing = arg;
 
-	json_object_array_add(listing->rows, root_row(listing->store, root));
+	if (root_is_snapshot(root))
+		json_object_array_add(listing->rows, snapshot_row(listing->store, root));
 	return 0;
 }
 
@@ -351,7 +348,7 @@ static int with_root(const char *key,
 
 static int root_info(struct store *store, struct root *root, void *arg, struct error *err)
 {
-	struct json_object *row = root_row(store, root), *volumes = json_object_new_array();
+	struct json_object *row = snapshot_row(store, root), *volumes = json_object_new_array();
 
 	(void)arg;
 	(void)err;
@@ -487,144 +484,21 @@ static int snapshot_diff(const struct options *o, const struct verb_words *w, st
 	return ret;
 }
 
-/* Restoring. */
-
-struct restore {
-	const struct root *root;
-	const struct options *options;
-	const char *guest, *as; /* as NULL: in place */
-	char volume[TEXT_NAME_MAX + 1];
-	struct options run;
-	struct guest_plan plan;
-};
-
-/* A volume that goes by another name in a guest that is one more. */
-static const char *volume_as(void *arg, const char *name)
-{
-	struct restore *r = arg;
-
-	snprintf(r->volume, sizeof(r->volume), "%.30s.%.32s", r->as, name);
-	return r->volume;
-}
-
-static int guest_end(const struct restore *r, struct error *err)
-{
-	struct json_object *answer;
-	int ret;
-
-	if (!instance_is_running(r->guest, NULL))
-		return 0;
-	if (!r->options->discard)
-		return error_set(err, -EBUSY,
-				 "take a snapshot of it first, then give --discard; or --as NAME",
-				 "guest '%s': it runs, and its present state would be lost",
-				 r->guest);
-	ret = client_request(r->guest, "POST", "/v1/stop", "{\"force\": true}", &answer, err);
-	if (ret)
-		return ret;
-	json_object_put(answer);
-	for (unsigned i = 0; i < STOP_TRIES; i++) {
-		if (!instance_is_running(r->guest, NULL))
-			return 0;
-		nap();
-	}
-	return error_set(err, -ETIMEDOUT, "see lodge info", "guest '%s': it does not end",
-			 r->guest);
-}
-
-static int volumes_place(struct store *store, const struct root *root, struct restore *r,
-			 struct error *err)
-{
-	int ret = 0;
-
-	for (unsigned i = 0; i < root->volume_count && ret == 0; i++) {
-		const char *name = root->volumes[i].name;
-
-		if (r->as)
-			ret = volume_clone(store, volume_as(r, name), root, i, err);
-		else if (cli_store_has_volume(name))
-			ret = volume_restore(store, name, root, i, err);
-		else
-			ret = volume_clone(store, name, root, i, err);
-	}
-	return ret;
-}
-
-static const char *disk_as(void *arg, const char *name)
-{
-	const struct restore *r = arg;
-
-	return root_volume_index(r->root, name) >= 0 ? volume_as(arg, name) : NULL;
-}
-
-static int options_restore(const struct root *root, struct restore *r, struct error *err)
-{
-	const struct options *o = r->options;
-	int ret;
-
-	r->root = root;
-	ret = guest_config_parse(root->config, r->as ? disk_as : NULL, r, &r->run, err);
-	if (ret)
-		return error_prefix(err, ret, "snapshot '%s'", root->name);
-	if (o->engine_given)
-		r->run.engine = o->engine;
-	r->run.detach = true;
-	r->plan = (struct guest_plan){.options = &r->run,
-				      .name = r->as ? r->as : r->guest,
-				      .kernel = r->run.kernel,
-				      .initrd = r->run.initrd,
-				      .from = root,
-				      .ready_fd = -1};
-	if (!r->run.kernel)
-		return error_set(err, -EINVAL, NULL, "snapshot '%s': its guest has no kernel",
-				 root->name);
-	return 0;
-}
-
-static int root_prepare(struct store *store, struct root *root, struct restore *r,
-			struct error *err)
-{
-	int ret;
-
-	r->guest = guest_config_name(root->config);
-	if (root->kind != ROOT_VM || !r->guest)
-		return error_set(err, -EINVAL, "restore its volumes: lodge volume clone",
-				 "snapshot '%s': it has disks only", root->name);
-	if (r->as && instance_is_running(r->as, NULL))
-		return error_set(err, -EBUSY, "give another name", "guest '%s': it runs", r->as);
-	ret = options_restore(root, r, err);
-	if (ret == 0 && !r->as)
-		ret = guest_end(r, err);
-	return ret ? ret : volumes_place(store, root, r, err);
-}
-
 static int snapshot_restore(const struct options *o, const struct verb_words *w, struct error *err)
 {
-	struct restore *r = calloc(1, sizeof(*r));
 	struct root *root = calloc(1, sizeof(*root));
 	struct store *store;
-	int ret = r && root ? cli_store_open(&store, err) : -ENOMEM;
+	int ret = root ? cli_store_open(&store, err) : -ENOMEM;
 
 	if (ret == 0) {
-		r->options = o;
-		r->as = o->as;
 		ret = root_find(store, w->word[0], root, err);
 		if (ret == 0)
-			ret = root_prepare(store, root, r, err);
-		/* The guest's process opens it for itself. */
-		store_close(store);
-	}
-	if (ret == 0) {
-		record_remove(r->plan.name);
-		/* It said itself what went wrong. */
-		ret = guest_run_detached(&r->plan);
-		if (ret)
-			_exit(ret);
-	}
-	if (root)
+			ret = restore_root(o, store, root, err);
+		else
+			store_close(store);
 		root_clear(root);
+	}
 	free(root);
-	free(r);
 	return ret;
 }
 

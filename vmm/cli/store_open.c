@@ -25,6 +25,15 @@ int cli_store_open(struct store **out, struct error *err)
 	return ret ? ret : store_open(io, out, err);
 }
 
+bool cli_store_exists(void)
+{
+	char path[PATH_MAX];
+	struct error err = {0};
+
+	return instance_state_path("", "store/roots", path, sizeof(path), &err) == 0 &&
+	       access(path, F_OK) == 0;
+}
+
 bool cli_store_has_volume(const char *name)
 {
 	char file[TEXT_NAME_MAX + sizeof(".json")], path[PATH_MAX];

@@ -8,6 +8,8 @@
 int cli_store_open(struct store **out, struct error *err);
 /* Its directories, of PATH_MAX each. */
 int cli_store_paths(char *directory, char *runtime, struct error *err);
+/* Has there ever been one? */
+bool cli_store_exists(void);
 /* Is there a volume of that name? Makes no store where there is none. */
 bool cli_store_has_volume(const char *name);
 

@@ -92,6 +92,15 @@ static unsigned handle_resume(const struct control_ops *ops, void *arg, struct j
 	return answer_result(ops->resume(arg, &err), &err, answer);
 }
 
+static unsigned handle_hibernate(const struct control_ops *ops, void *arg, struct json_object *body,
+				 char **answer)
+{
+	struct error err = {0};
+
+	(void)body;
+	return answer_result(ops->hibernate(arg, &err), &err, answer);
+}
+
 static unsigned handle_stop(const struct control_ops *ops, void *arg, struct json_object *body,
 			    char **answer)
 {
@@ -149,6 +158,7 @@ static const struct {
 	{"POST", "/v1/stop", false, handle_stop},
 	{"POST", "/v1/snapshot", false, handle_snapshot},
 	{"GET", "/v1/snapshot", false, handle_snapshot_info},
+	{"POST", "/v1/hibernate", false, handle_hibernate},
 };
 
 /* Blanks up to the end? */

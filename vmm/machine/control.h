@@ -10,6 +10,7 @@
  *   POST /v1/snapshot		take one: {"name": ..., "comment": ..., "disk_only": true}; answers
  *when its moment has passed
  *   GET  /v1/snapshot		how the last one went: "state" is none, pending, complete or failed
+ *   POST /v1/hibernate	as a snapshot; the guest stands still and then ends	(no body)
  *   POST /v1/stop		press the power button; {"force": true}: end the guest now
  *
  * An answer is 200 with a JSON object, or an error status with {"error": "what; remedy"}.
@@ -37,8 +38,9 @@ struct control_ops {
 	/* `comment` may be "". */
 	int (*snapshot)(void *arg, const char *name, const char *comment, bool disk_only,
 			struct error *err);
-	/* As info. */
+	/* As info; also of a hibernation. */
 	struct json_object *(*snapshot_info)(void *arg);
+	int (*hibernate)(void *arg, struct error *err);
 };
 
 struct control;

@@ -54,6 +54,7 @@ struct snapshot {
 	/* The one that is under way. */
 	bool busy;
 	bool whole; /* all of memory */
+	bool was_paused;
 	pthread_t thread;
 	bool started;
 	struct loop_task task;
@@ -256,6 +257,15 @@ static void line_move(struct snapshot *s)
 	memset(s->changed, 0, s->words * sizeof(*s->changed));
 }
 
+/* As before the moment. */
+static void go_on(struct snapshot *s)
+{
+	if (s->was_paused)
+		machine_devices_resume(s->machine);
+	else
+		machine_resume(s->machine);
+}
+
 static void finish(void *arg)
 {
 	struct snapshot *s = arg;
@@ -264,6 +274,8 @@ static void finish(void *arg)
 	s->started = false;
 	if (s->result.code == 0)
 		line_move(s);
+	else if (s->root.kind == ROOT_HIBERNATION)
+		go_on(s);
 	layer_close(s->layer);
 	s->layer = NULL;
 	free(s->state);
@@ -323,17 +335,14 @@ static int moment(struct snapshot *s, struct error *err)
 
 static int take(struct snapshot *s, struct error *err)
 {
-	struct machine *m = s->machine;
-	bool was_paused = machine_is_paused(m);
 	uint64_t start = clock_monotonic_ns();
 	int ret;
 
-	machine_pause(m);
+	s->was_paused = machine_is_paused(s->machine);
+	machine_pause(s->machine);
 	ret = moment(s, err);
-	if (was_paused)
-		machine_devices_resume(m);
-	else
-		machine_resume(m);
+	if (ret || s->root.kind != ROOT_HIBERNATION)
+		go_on(s);
 	s->result.pause_ns = clock_monotonic_ns() - start;
 	s->result.state_bytes = s->state_size;
 	return ret;
@@ -347,11 +356,11 @@ static int root_begin(struct snapshot *s, const struct snapshot_request *request
 	snprintf(root->name, sizeof(root->name), "%s", request->name);
 	snprintf(root->comment, sizeof(root->comment), "%s", request->comment);
 	snprintf(s->result.name, sizeof(s->result.name), "%s", request->name);
-	root->kind = request->disk_only ? ROOT_DISK : ROOT_VM;
+	root->kind = request->kind;
 	root->config = request->config;
 	root->has_parent = s->has_parent;
 	root->parent = s->parent;
-	if (request->disk_only)
+	if (request->kind == ROOT_DISK)
 		return 0;
 	s->whole = s->layer_count == 0 || s->layer_count >= MEMORY_LAYERS_MAX;
 	return layer_create(s->store, s->lease, memory_pages(s->machine->vm.memory), &s->layer,
@@ -385,6 +394,8 @@ int snapshot_begin(struct snapshot *s, const struct snapshot_request *request,
 		ret = -pthread_create(&s->thread, NULL, store_main, s);
 		if (ret) {
 			memory_freeze_end(s->machine->vm.memory);
+			if (request->kind == ROOT_HIBERNATION)
+				go_on(s);
 			error_set(err, ret, "raise ulimit -u", "snapshot: no thread");
 		}
 	}
@@ -471,8 +482,7 @@ static int parent_take(struct snapshot *s, const struct root *from, struct error
 {
 	int ret = 0;
 
-	s->has_parent = true;
-	s->parent = from->id;
+	s->has_parent = root_as_parent(from, &s->parent);
 	s->layer_count = from->memory_layer_count;
 	memcpy(s->layers, from->memory_layers, sizeof(s->layers));
 	for (unsigned i = 0; i < s->layer_count && ret == 0; i++)

@@ -16,7 +16,7 @@ struct memory_source;
 struct snapshot_request {
 	const char *name; /* of the root; copied */
 	const char *comment;
-	bool disk_only;
+	enum root_kind kind; /* ROOT_DISK, ROOT_VM, or ROOT_HIBERNATION: the guest does not go on */
 	struct json_object *config; /* for the root; becomes the snapshot's, also on failure */
 };
 
@@ -45,7 +45,8 @@ void snapshot_destroy(struct snapshot *s);
 
 /*
  * Begin one: when it returns, the moment has passed and the guest goes on. `done` is called on the
- * loop when the rest is. -EBUSY: one is under way; -EINVAL: a disk is no volume.
+ * loop when the rest is. -EBUSY: one is under way; -EINVAL: a disk is no volume. After the moment
+ * of a hibernation the machine stands still, and must be left so, until that has failed.
  */
 int snapshot_begin(struct snapshot *s, const struct snapshot_request *request,
 		   void (*done)(void *arg, const struct snapshot_result *result), void *arg,
