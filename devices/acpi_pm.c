@@ -23,6 +23,8 @@
 #define CONTROL_SLEEP_ENABLE (1u << 13)
 #define SLEEP_TYPE_S5        5u
 
+#define GPE_MASK (1u << ACPI_PM_GPE_GENERATION | 1u << ACPI_PM_GPE_REPLACED) /* 4.8.4.1 */
+
 #define TIMER_HZ 3579545ull /* 4.8.3.3 */
 
 struct acpi_pm {
@@ -32,6 +34,7 @@ struct acpi_pm {
 	struct power power;
 	pthread_mutex_t lock; /* guards all below */
 	uint16_t status, enable, control;
+	uint8_t gpe_status, gpe_enable, replaced;
 	uint64_t timer_offset_ns; /* timer less the host's monotonic clock, modulo 2^64 */
 };
 
@@ -51,7 +54,8 @@ static uint32_t timer_value(const struct acpi_pm *pm)
 
 static void sci_update(struct acpi_pm *pm)
 {
-	irq_line_set(&pm->sci, (pm->status & pm->enable) != 0);
+	irq_line_set(&pm->sci,
+		     (pm->status & pm->enable) != 0 || (pm->gpe_status & pm->gpe_enable) != 0);
 }
 
 /* The block as a row of bytes: any access is then a piece of it. */
@@ -63,9 +67,13 @@ static uint8_t byte_read(const struct acpi_pm *pm, unsigned offset, uint32_t tim
 		return (uint8_t)(event >> 8 * offset);
 	if (offset < ACPI_PM_CONTROL + 2)
 		return (uint8_t)(pm->control >> 8 * (offset - ACPI_PM_CONTROL));
+	if (offset == ACPI_PM_REPLACED)
+		return pm->replaced;
 	if (offset >= ACPI_PM_TIMER && offset < ACPI_PM_TIMER + 4)
 		return (uint8_t)(timer >> 8 * (offset - ACPI_PM_TIMER));
-	return 0;
+	if (offset == ACPI_PM_GPE)
+		return pm->gpe_status;
+	return offset == ACPI_PM_GPE + 1 ? pm->gpe_enable : 0;
 }
 
 static uint64_t pm_read(void *device, uint64_t offset, unsigned size)
@@ -114,6 +122,15 @@ static void byte_write(struct acpi_pm *pm, unsigned offset, uint8_t value)
 		if (value == ACPI_PM_RESET_VALUE)
 			pm->power.ops->reset(pm->power.arg);
 		break;
+	case ACPI_PM_REPLACED:
+		pm->replaced &= (uint8_t)~value;
+		break;
+	case ACPI_PM_GPE:
+		pm->gpe_status &= (uint8_t)~value;
+		break;
+	case ACPI_PM_GPE + 1:
+		pm->gpe_enable = value & GPE_MASK;
+		break;
 	default:
 		break;
 	}
@@ -132,6 +149,22 @@ static void pm_write(void *device, uint64_t offset, unsigned size, uint64_t valu
 
 static const struct bus_ops pm_ops = {.read = pm_read, .write = pm_write};
 
+void acpi_pm_raise(struct acpi_pm *pm, unsigned event)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->gpe_status |= (uint8_t)(1u << event);
+	sci_update(pm);
+	pthread_mutex_unlock(&pm->lock);
+}
+
+void acpi_pm_replace(struct acpi_pm *pm, uint8_t nics)
+{
+	pthread_mutex_lock(&pm->lock);
+	pm->replaced |= nics;
+	pthread_mutex_unlock(&pm->lock);
+	acpi_pm_raise(pm, ACPI_PM_GPE_REPLACED);
+}
+
 void acpi_pm_press_power_button(struct acpi_pm *pm)
 {
 	pthread_mutex_lock(&pm->lock);
@@ -145,6 +178,7 @@ void acpi_pm_reset(struct acpi_pm *pm)
 	pthread_mutex_lock(&pm->lock);
 	pm->status = 0;
 	pm->enable = 0;
+	pm->gpe_status = pm->gpe_enable = pm->replaced = 0;
 	pm->control = CONTROL_SCI_ENABLE;
 	sci_update(pm);
 	pthread_mutex_unlock(&pm->lock);
@@ -153,20 +187,31 @@ void acpi_pm_reset(struct acpi_pm *pm)
 void acpi_pm_state(struct acpi_pm *pm, struct codec *c)
 {
 	uint16_t status = 0, enable = 0, control = 0;
+	uint8_t gpe_status = 0, gpe_enable = 0, replaced = 0;
 	uint64_t timer = 0;
+	unsigned version;
 
 	pthread_mutex_lock(&pm->lock);
 	if (!codec_loading(c)) {
 		status = pm->status;
 		enable = pm->enable;
 		control = pm->control;
+		gpe_status = pm->gpe_status;
+		gpe_enable = pm->gpe_enable;
+		replaced = pm->replaced;
 		timer = timer_ns(pm);
 	}
-	codec_begin(c, "acpi_pm", 0, 1);
+	version = codec_begin(c, "acpi_pm", 0, 2);
 	codec_u16(c, &status);
 	codec_u16(c, &enable);
 	codec_u16(c, &control);
 	codec_u64(c, &timer);
+	if (version >= 2) {
+		codec_u8(c, &gpe_status);
+		codec_u8(c, &gpe_enable);
+		codec_u8(c, &replaced);
+	}
+	codec_check(c, !((gpe_status | gpe_enable) & ~GPE_MASK), "general-purpose events");
 	codec_check(c, !(status & ~(ENABLE_MASK | STATUS_WAKE)), "status");
 	codec_check(c, !(enable & ~ENABLE_MASK), "enable");
 	codec_check(c,
@@ -177,6 +222,9 @@ void acpi_pm_state(struct acpi_pm *pm, struct codec *c)
 		pm->status = status;
 		pm->enable = enable;
 		pm->control = control;
+		pm->gpe_status = gpe_status;
+		pm->gpe_enable = gpe_enable;
+		pm->replaced = replaced;
 		pm->timer_offset_ns = timer - clock_monotonic_ns();
 		sci_update(pm);
 	}

@@ -589,6 +589,7 @@ static int net_start(void *device)
 	int ret;
 
 	net_filter_reset(n);
+	memcpy(n->told, n->mac, NET_MAC);
 	atomic_store(&n->active, 1);
 	n->guest_offloads = n->vdev.accepted;
 	ret = n->net->ops->set_queues(n->net, 1);
@@ -723,8 +724,15 @@ void virtio_net_set_link(struct virtio_net *n, bool up)
 	virtio_config_changed(&n->vdev);
 }
 
+bool virtio_net_is_known(const struct virtio_net *n)
+{
+	return !n->vdev.running || memcmp(n->told, n->mac, NET_MAC) == 0;
+}
+
 void virtio_net_announce(struct virtio_net *n)
 {
+	if (!virtio_has(&n->vdev, F_GUEST_ANNOUNCE))
+		return;
 	atomic_fetch_or(&n->link, STATUS_ANNOUNCE);
 	virtio_config_changed(&n->vdev);
 }

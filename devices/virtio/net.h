@@ -40,7 +40,10 @@ struct virtio_device *virtio_net_device(struct virtio_net *n);
 void virtio_net_counts(const struct virtio_net *n, struct virtio_net_counts *out);
 /* Is there a cable? */
 void virtio_net_set_link(struct virtio_net *n, bool up);
-/* The guest is somewhere else now, and is to tell its neighbours (5.1.6.5.4). */
+/* Is its MAC what the driver was told? Not after another NIC's state was loaded. Of one that is
+ * paused. */
+bool virtio_net_is_known(const struct virtio_net *n);
+/* The guest is somewhere else now, and is to tell its neighbours (5.1.6.5.4), if it knows how. */
 void virtio_net_announce(struct virtio_net *n);
 
 #endif

@@ -88,6 +88,7 @@ struct virtio_net {
 	struct net *net;
 	bool any_source;
 	uint8_t mac[NET_MAC];  /* the NIC's own */
+	uint8_t told[NET_MAC]; /* what the driver takes for that */
 	_Atomic uint16_t link; /* STATUS_* */
 	pthread_mutex_t lock;  /* guards `filter` */
 	struct net_filter filter;

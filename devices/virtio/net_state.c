@@ -9,6 +9,7 @@ struct net_fields {
 	unsigned active;
 	uint64_t guest_offloads;
 	struct net_filter filter;
+	uint8_t told[NET_MAC];
 };
 
 static void macs_code(uint8_t (*list)[NET_MAC], unsigned *count, const char *what, struct codec *c)
@@ -44,11 +45,16 @@ static bool pairs_enabled(const struct virtio_net *n, unsigned count)
 static void fields_code(const struct virtio_net *n, struct net_fields *f, unsigned instance,
 			struct codec *c)
 {
-	codec_begin(c, "virtio-net", instance, 1);
+	unsigned version = codec_begin(c, "virtio-net", instance, 2);
+
 	codec_u16(c, &f->link);
 	codec_count(c, &f->active, n->net->info.queues, "pairs of queues");
 	codec_u64(c, &f->guest_offloads);
 	filter_code(&f->filter, c);
+	if (version >= 2)
+		codec_bytes(c, f->told, NET_MAC);
+	else
+		memcpy(f->told, f->filter.mac, NET_MAC);
 	codec_check(c, !(f->link & ~(STATUS_LINK_UP | STATUS_ANNOUNCE)), "link status");
 	if (n->vdev.running) {
 		codec_check(c, f->active >= 1 && pairs_enabled(n, f->active), "pairs of queues");
@@ -73,6 +79,7 @@ static void fields_commit(struct virtio_net *n, const struct net_fields *f, stru
 			   error_name(ret));
 		return;
 	}
+	memcpy(n->told, f->told, NET_MAC);
 	atomic_store(&n->active, f->active);
 	n->guest_offloads = f->guest_offloads;
 	pthread_mutex_lock(&n->lock);
@@ -90,6 +97,7 @@ void net_state(void *device, unsigned instance, struct codec *c)
 	if (!codec_loading(c)) {
 		f.link = atomic_load(&n->link);
 		if (n->vdev.running) {
+			memcpy(f.told, n->told, NET_MAC);
 			f.active = atomic_load(&n->active);
 			f.guest_offloads = n->guest_offloads;
 			f.filter = n->filter;

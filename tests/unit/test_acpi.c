@@ -28,6 +28,8 @@ static int setup(void **state)
 	memset(memory_at_write(f->memory, 0, 2 * MIB), 0xcc, 2 * MIB); /* not zeroed by chance */
 	f->board = board_acpi;
 	f->board.vcpus = VCPUS;
+	for (unsigned i = 0; i < ACPI_GENERATION_SIZE; i++)
+		f->board.generation[i] = (uint8_t)(0x40 + i);
 	assert_int_equal(acpi_write(&f->board, f->memory, TABLES, ROOM, &f->rsdp, NULL), 0);
 	*state = f;
 	return 0;
@@ -131,6 +133,10 @@ static void fadt(void **state)
 	assert_int_equal(le32_get(t + 56), BOARD_PM_PORT + ACPI_PM_EVENT);
 	assert_int_equal(le32_get(t + 64), BOARD_PM_PORT + ACPI_PM_CONTROL);
 	assert_int_equal(le32_get(t + 76), BOARD_PM_PORT + ACPI_PM_TIMER);
+	assert_int_equal(le32_get(t + 80), BOARD_PM_PORT + ACPI_PM_GPE);
+	assert_int_equal(t[92], 2);
+	assert_int_equal(t[220], 1);
+	assert_int_equal(le64_get(t + 224), BOARD_PM_PORT + ACPI_PM_GPE);
 	assert_int_equal(le64_get(t + 120), BOARD_PM_PORT + ACPI_PM_RESET);
 	assert_int_equal(t[128], ACPI_PM_RESET_VALUE);
 	assert_int_equal(le32_get(t + 112) & 1u << 4, 0);      /* a fixed power button */
@@ -210,6 +216,9 @@ static void dsdt_is_the_board(void **state)
 	uint8_t ecam[12] = {0x86, 9, 0, 1};
 	uint8_t route[] = {0x0c, 0xff, 0xff, 0, 0, 0, 0, 0x0a, 0};
 	static const uint8_t s5[] = {'_', 'S', '5', '_', 0x12, 7, 4, 0x0a, 5};
+	/* OperationRegion (REPL, SystemIO, WORD, 1); the name of a device and its _ADR, DWORD */
+	uint8_t region[] = {'R', 'E', 'P', 'L', 1, 0x0b, 0, 0, 1};
+	uint8_t nic[] = {'N', 'I', 'C', 0, 8, '_', 'A', 'D', 'R', 0x0c, 0, 0, 0, 0};
 
 	le32_put(window + 10, BOARD_PCI_WINDOW);
 	le32_put(window + 14, BOARD_PCI_WINDOW + BOARD_PCI_WINDOW_SIZE - 1);
@@ -230,6 +239,30 @@ static void dsdt_is_the_board(void **state)
 	dsdt_has_port(f, "pvpanic", BOARD_PVPANIC_PORT, 1);
 	dsdt_has_port(f, "PCI's ports", 0xcf8, 8);
 	dsdt_has(f, "soft off", s5, sizeof(s5));
+	le16_put(region + 6, BOARD_PM_PORT + ACPI_PM_REPLACED);
+	dsdt_has(f, "NICs that were replaced", region, sizeof(region));
+	for (unsigned i = 0; i < BOARD_NICS_MAX; i++) {
+		le32_put(nic + 10, (BOARD_SLOT_NICS + i) << 16);
+		nic[3] = (uint8_t)('0' + i);
+		dsdt_has(f, "a NIC", nic, sizeof(nic));
+	}
+}
+
+/* Microsoft's Virtual Machine Generation ID: how it is found, and where it is. */
+static void generation_id(void **state)
+{
+	static const char names[] = "_CID\x0dVM_Gen_Counter", event[] = "_E00";
+	/* Name (ADDR, Package () { DWORD, 0 }) */
+	uint8_t address[] = {'A', 'D', 'D', 'R', 0x12, 8, 2, 0x0c, 0, 0, 0, 0, 0};
+	struct fixture *f = *state;
+
+	dsdt_has(f, "the generation ID's name", names, sizeof(names));
+	dsdt_has(f, "the generation ID's event", event, 4);
+	le32_put(address + 8, BOARD_GENERATION);
+	dsdt_has(f, "the generation ID's place", address, sizeof(address));
+	assert_int_equal(BOARD_GENERATION % 8, 0);
+	assert_memory_equal(memory_at(f->memory, BOARD_GENERATION, ACPI_GENERATION_SIZE),
+			    f->board.generation, ACPI_GENERATION_SIZE);
 }
 
 static void any_number_of_vcpus(void **state)
@@ -261,7 +294,7 @@ static void too_little_room(void **state)
 		assert_true(ret == 0 || ret == -ENOSPC);
 		assert_true(ret == 0 || err.what[0]);
 		fits += ret == 0;
-		for (uint64_t i = TABLES + room; i < TABLES + ROOM; i++)
+		for (uint64_t i = TABLES + room; i < BOARD_GENERATION; i++)
 			if (memory[i] != 0xcc)
 				fail_msg("written at 0x%llx", (unsigned long long)i);
 	}
@@ -280,6 +313,7 @@ int main(void)
 		TEST(madt),
 		TEST(mcfg),
 		TEST(dsdt_is_the_board),
+		TEST(generation_id),
 		TEST(any_number_of_vcpus),
 		TEST(too_little_room),
 	};

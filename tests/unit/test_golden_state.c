@@ -14,7 +14,7 @@
 
 #define START 1709251198ull
 
-static const char *file;
+static const char *const *files; /* oldest first, NULL behind the newest */
 static uint64_t realtime_ns, monotonic_ns;
 
 int __wrap_clock_gettime(clockid_t clock, struct timespec *ts);
@@ -105,15 +105,20 @@ static int clocks_set(void **state)
 	return 0;
 }
 
-static void loads(void **state)
+static void file_loads(const char *file, bool newest)
 {
 	struct state_bytes s = file_read(file);
 	struct state_board *b = state_board_make();
 	char text[7] = {0};
 
-	(void)state;
+	print_message("%s\n", file);
 	monotonic_ns = 77 * CLOCK_NS_PER_S; /* another host */
-	state_arrive(board_state, b, &s);
+	if (newest) {
+		state_arrive(board_state, b, &s);
+	} else {
+		assert_int_equal(state_load(board_state, b, &s, NULL), 0);
+		free(s.bytes);
+	}
 	assert_true(b->cpu.gpr[CPU_R15] == ~0ull && b->cpu.rip == 0xffffffff81000000ull);
 	assert_int_equal(b->cpu.activity, CPU_HALTED);
 	assert_true(b->cpu.msr[1].value == 0xffffffff81a00000ull);
@@ -131,12 +136,25 @@ static void loads(void **state)
 	state_board_unmake(b);
 }
 
+static void loads(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; files[i]; i++) {
+		clocks_set(NULL);
+		file_loads(files[i], !files[i + 1]);
+	}
+}
+
 static void is_todays(void **state)
 {
-	struct state_bytes s = file_read(file), today;
+	unsigned newest = 0;
+	struct state_bytes s, today;
 	struct state_board *b = board_filled();
 
 	(void)state;
+	while (files[newest + 1])
+		newest++;
+	s = file_read(files[newest]);
 	today = state_save(board_state, b);
 	assert_int_equal(s.size, today.size);
 	assert_memory_equal(s.bytes, today.bytes, s.size);
@@ -172,8 +190,8 @@ int main(int argc, char **argv)
 
 	if (argc == 3 && strcmp(argv[1], "--write") == 0)
 		return write_file(argv[2]);
-	if (argc != 2)
+	if (argc < 2)
 		return 2;
-	file = argv[1];
+	files = (const char *const *)argv + 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

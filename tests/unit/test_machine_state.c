@@ -9,6 +9,7 @@
 #include "tests/unit/loop_turn.h"
 #include "tests/unit/scratch.h"
 #include "tests/unit/state_trip.h"
+#include "vmm/base/clock.h"
 #include "vmm/bt/bt_impl.h"
 #include "vmm/machine/machine_impl.h"
 
@@ -176,6 +177,49 @@ static void time_goes_on(void **state)
 	}
 }
 
+/* A guest that is restored an hour later: its clocks say so, and it is another one than before. */
+static void another_life(void **state)
+{
+	const uint64_t hour_ms = 3600000;
+	struct fixture *f = *state;
+	struct chips_state before, after;
+	uint8_t was[ACPI_GENERATION_SIZE], is[ACPI_GENERATION_SIZE];
+	struct state_bytes s;
+	uint64_t tsc;
+
+	tsc_put(f->from, 0, 1ull << 50);
+	tsc_put(f->from, 1, 1ull << 50);
+	tsc = tsc_of(f->from, 0);
+	f->from->vm.ops->chips_state_get(f->from->vm.engine, &before, NULL);
+	assert_int_equal(memory_read(f->from->vm.memory, BOARD_GENERATION, was, sizeof(was)), 0);
+	assert_memory_equal(was, f->from->generation, sizeof(was));
+	bus_write(f->from->vm.pio, BOARD_PM_PORT + ACPI_PM_GPE + 1, 1, 1);
+	s = save(f->from);
+	f->to = machine_make(f, &f->config);
+	assert_memory_not_equal(f->to->generation, was, sizeof(was));
+	assert_int_equal(memory_write(f->to->vm.memory, BOARD_GENERATION, was, sizeof(was)), 0);
+	assert_int_equal(
+		machine_state_restore(f->to, s.bytes, s.size, hour_ms * CLOCK_NS_PER_MS, NULL), 0);
+	f->to->vm.ops->chips_state_get(f->to->vm.engine, &after, NULL);
+	assert_true(after.clock_ns - before.clock_ns >= hour_ms * CLOCK_NS_PER_MS);
+	assert_true(tsc_of(f->to, 0) - tsc >= hour_ms * f->to->vm.engine->tsc_khz);
+	assert_true(tsc_of(f->to, 0) - tsc < 2 * hour_ms * f->to->vm.engine->tsc_khz);
+	assert_int_equal(f->to->vcpu[0]->tsc_offset, f->to->vcpu[1]->tsc_offset);
+	assert_int_equal(memory_read(f->to->vm.memory, BOARD_GENERATION, is, sizeof(is)), 0);
+	assert_memory_equal(is, f->to->generation, sizeof(is));
+	assert_int_equal(bus_read(f->to->vm.pio, BOARD_PM_PORT + ACPI_PM_GPE, 1), 1);
+	free(s.bytes);
+	/* What only moved is the same. */
+	s = save(f->to);
+	machine_destroy(f->to);
+	f->to = machine_make(f, &f->config);
+	assert_int_equal(machine_state_load(f->to, s.bytes, s.size, NULL), 0);
+	assert_int_equal(bus_read(f->to->vm.pio, BOARD_PM_PORT + ACPI_PM_GPE, 1), 1);
+	bus_write(f->to->vm.pio, BOARD_PM_PORT + ACPI_PM_GPE, 1, 1);
+	assert_int_equal(bus_read(f->to->vm.pio, BOARD_PM_PORT + ACPI_PM_GPE, 1), 0);
+	free(s.bytes);
+}
+
 static void out_of_step(void **state)
 {
 	struct fixture *f = *state;
@@ -321,7 +365,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(time_goes_on),        TEST(out_of_step),     TEST(requests_come_along),
 		TEST(an_end_is_not_saved), TEST(another_machine), TEST(hostile_states),
-		TEST(saved_and_resumed),
+		TEST(saved_and_resumed),   TEST(another_life),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -113,6 +113,36 @@ static void pm_power_button(void **state)
 	assert_int_equal(bus_read(f->pio, PM, 4), 0);
 }
 
+static void pm_events(void **state)
+{
+	struct fixture *f = *state;
+	const uint64_t gpe = PM + ACPI_PM_GPE;
+
+	acpi_pm_raise(f->pm, ACPI_PM_GPE_GENERATION);
+	assert_int_equal(bus_read(f->pio, gpe, 1), 1);
+	assert_false(f->fake->level[SCI]); /* not enabled */
+	bus_write(f->pio, gpe + 1, 1, 0xff);
+	assert_int_equal(bus_read(f->pio, gpe + 1, 1), 3); /* only events that there are */
+	assert_true(f->fake->level[SCI]);
+	acpi_pm_press_power_button(f->pm);
+	bus_write(f->pio, PM + 2, 2, 0x100);
+	bus_write(f->pio, PM, 2, 0x100);
+	assert_true(f->fake->level[SCI]); /* the line is both's */
+	bus_write(f->pio, gpe, 1, 0xfe);
+	assert_true(f->fake->level[SCI]);
+	bus_write(f->pio, gpe, 1, 1);
+	assert_false(f->fake->level[SCI]);
+	acpi_pm_replace(f->pm, 0x81);
+	assert_true(f->fake->level[SCI]);
+	assert_int_equal(bus_read(f->pio, gpe, 1), 2);
+	bus_write(f->pio, PM + ACPI_PM_REPLACED, 1, 1);
+	assert_int_equal(bus_read(f->pio, PM + ACPI_PM_REPLACED, 1), 0x80);
+	acpi_pm_reset(f->pm);
+	assert_int_equal(bus_read(f->pio, PM + ACPI_PM_REPLACED, 1), 0);
+	assert_false(f->fake->level[SCI]);
+	assert_int_equal(bus_read(f->pio, gpe, 2), 0);
+}
+
 static void pm_timer(void **state)
 {
 	struct fixture *f = *state;
@@ -232,6 +262,7 @@ int main(void)
 		TEST(pm_soft_off),       TEST(pm_power_button), TEST(pm_timer),
 		TEST(pm_reset_register), TEST(pm_odd_accesses), TEST(i8042_commands),
 		TEST(i8042_resets),      TEST(pvpanic_events),  TEST(ports_taken),
+		TEST(pm_events),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

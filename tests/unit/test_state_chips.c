@@ -337,6 +337,9 @@ static void test_pm(void **state)
 
 	out(f->from, PM + 2, 2, 1u << 8);
 	acpi_pm_press_power_button(f->from->pm);
+	out(f->from, PM + ACPI_PM_GPE + 1, 1, 1);
+	acpi_pm_raise(f->from->pm, ACPI_PM_GPE_GENERATION);
+	acpi_pm_replace(f->from->pm, 5);
 	out(f->from, PM + 4, 2, 5u << 10);
 	monotonic_ns += 123456789;
 	before = (uint32_t)in(f->from, PM_TIMER, 4);
@@ -350,6 +353,10 @@ static void test_pm(void **state)
 	assert_true(f->to->fake->level[SCI]);
 	assert_int_equal(in(f->to, PM, 2), 1u << 8);
 	out(f->to, PM, 2, 1u << 8);
+	assert_true(f->to->fake->level[SCI]);
+	assert_int_equal(in(f->to, PM + ACPI_PM_GPE, 2), 0x0103);
+	assert_int_equal(in(f->to, PM + ACPI_PM_REPLACED, 1), 5);
+	out(f->to, PM + ACPI_PM_GPE, 1, 3);
 	assert_false(f->to->fake->level[SCI]);
 	assert_int_equal(in(f->to, PM + 4, 2), 5u << 10 | 1);
 	free(s.bytes);

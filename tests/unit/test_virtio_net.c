@@ -143,6 +143,12 @@ static int setup(void **state)
 	return 0;
 }
 
+static int setup_without_announcing(void **state)
+{
+	*state = create(F_GUEST_ANNOUNCE);
+	return 0;
+}
+
 static int setup_without_merging(void **state)
 {
 	*state = create(F_MRG_RXBUF);
@@ -513,7 +519,7 @@ static void configuration(void **state)
 }
 
 /* Away from this device and to another one, which is paused. */
-static void move(struct fixture *f)
+static void move(struct fixture *f, const uint8_t mac[NET_MAC])
 {
 	struct virtio_net_config config = {.net = &f->fake.net};
 	struct state_bytes s;
@@ -523,7 +529,7 @@ static void move(struct fixture *f)
 	virtio_net_destroy(f->nic);
 	fake_transport_fini(&f->transport);
 	f->fake.queues = f->fake.offloads = 0;
-	memcpy(config.mac, own, NET_MAC);
+	memcpy(config.mac, mac, NET_MAC);
 	assert_int_equal(virtio_net_create(f->memory, &config, &f->nic), 0);
 	f->vdev = virtio_net_device(f->nic);
 	fake_transport_init(&f->transport, f->vdev);
@@ -548,7 +554,7 @@ static void saved_state(void **state)
 	for (unsigned i = 0; i < 2 * PAIRS + 1; i++) /* what was staged is back */
 		assert_int_equal(f->vdev->queue[i].ring.next_avail,
 				 f->vdev->queue[i].ring.next_used);
-	move(f);
+	move(f, own);
 	assert_int_equal(f->fake.queues, 2);
 	assert_int_equal(f->fake.offloads, NET_CSUM);
 	/* The filter: an address of the table's, and one that nobody asked for. */
@@ -566,6 +572,41 @@ static void saved_state(void **state)
 	assert_int_equal(atomic_load(&f->nic->counts.filtered), 1);
 	guest_sends(f, 1, frame, frame_make(frame, other, own, 100));
 	assert_true(world_gets(f, 1, got, sizeof(got)) > 0);
+}
+
+/* What the driver was told once does not change under it: it must be told that this is another NIC.
+ */
+static void another_mac(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(virtio_net_is_known(f->nic));
+	move(f, own);
+	assert_true(virtio_net_is_known(f->nic));
+	move(f, other);
+	assert_false(virtio_net_is_known(f->nic));
+	virtio_resume(f->vdev);
+	fake_transport_reset(&f->transport);
+	assert_true(virtio_net_is_known(f->nic));
+}
+
+/* Restored elsewhere: the guest is to tell, once, if it said that it can. */
+static void announced_after_a_move(void **state)
+{
+	struct fixture *f = *state;
+	bool can = virtio_has(f->vdev, F_GUEST_ANNOUNCE);
+	uint8_t status[2];
+
+	move(f, own);
+	virtio_net_announce(f->nic);
+	virtio_resume(f->vdev);
+	/* One that every restored device sends, and its own. */
+	assert_int_equal(atomic_load(&f->transport.config_interrupts), 1 + can);
+	f->vdev->ops->config_read(f->nic, CONFIG_STATUS, status, 2);
+	assert_int_equal(le16_get(status), STATUS_LINK_UP | (can ? STATUS_ANNOUNCE : 0));
+	COMMAND_IS(f, !can, 3, 0);
+	f->vdev->ops->config_read(f->nic, CONFIG_STATUS, status, 2);
+	assert_int_equal(le16_get(status), STATUS_LINK_UP);
 }
 
 /* Frames that the network has no room for are sent behind the move, each once. */
@@ -588,7 +629,7 @@ static void saved_while_blocked(void **state)
 		assert_int_equal(world_gets(f, 0, got, sizeof(got)), bytes);
 		came++;
 		if (moves % 4 == 0) {
-			move(f);
+			move(f, own);
 			virtio_resume(f->vdev);
 		}
 	}
@@ -610,7 +651,7 @@ static void empty_buffers_keep_their_place(void **state)
 		driver_ring_add(&f->receive[0], &d, 1);
 	}
 	fake_transport_kick(&f->transport, queue_receive(0));
-	move(f);
+	move(f, own);
 	virtio_resume(f->vdev);
 	for (unsigned i = 0; i < 3; i++) {
 		world_sends(f, 0, frame, bytes);
@@ -620,7 +661,7 @@ static void empty_buffers_keep_their_place(void **state)
 			assert_int_equal(id, 2 * i + k);
 			assert_int_equal(length, k ? 0 : bytes);
 		}
-		move(f);
+		move(f, own);
 		virtio_resume(f->vdev);
 	}
 }
@@ -661,6 +702,10 @@ int main(void)
 		TEST(a_malformed_chain_breaks_it),
 		TEST(configuration),
 		TEST(saved_state),
+		TEST(announced_after_a_move),
+		TEST(another_mac),
+		cmocka_unit_test_setup_teardown(announced_after_a_move, setup_without_announcing,
+						teardown),
 		TEST(saved_while_blocked),
 		TEST(empty_buffers_keep_their_place),
 		TEST(a_network_that_is_gone),

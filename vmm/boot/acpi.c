@@ -119,9 +119,11 @@ static int fadt_write(struct writer *w, const struct acpi_board *board, uint64_t
 	le32_put(fadt + 56, board->pm_event_port);
 	le32_put(fadt + 64, board->pm_control_port);
 	le32_put(fadt + 76, board->pm_timer_port);
+	le32_put(fadt + 80, board->gpe_port);
 	fadt[88] = 4;                /* PM1_EVT_LEN */
 	fadt[89] = 2;                /* PM1_CNT_LEN */
 	fadt[91] = 4;                /* PM_TMR_LEN */
+	fadt[92] = 2;                /* GPE0_BLK_LEN: eight events */
 	le16_put(fadt + 96, 0xffff); /* P_LVL2_LAT: no C2 */
 	le16_put(fadt + 98, 0xffff); /* P_LVL3_LAT: no C3 */
 	le16_put(fadt + 109, boot_flags);
@@ -133,6 +135,7 @@ static int fadt_write(struct writer *w, const struct acpi_board *board, uint64_t
 	port_put(fadt + 148, board->pm_event_port, 32);
 	port_put(fadt + 172, board->pm_control_port, 16);
 	port_put(fadt + 208, board->pm_timer_port, 32);
+	port_put(fadt + 220, board->gpe_port, 16);
 	memcpy(fadt + 268, "LODGE", 5); /* hypervisor vendor identity */
 	table_close(fadt, FADT_SIZE, "FACP", 6);
 	return 0;
@@ -233,5 +236,6 @@ int acpi_write(const struct acpi_board *board, struct guest_memory *memory, uint
 		return error_set(err, -ENOSPC, NULL, "ACPI tables do not fit into %llu bytes",
 				 (unsigned long long)room);
 	rsdp_fill(root, xsdt);
+	memory_write(memory, board->generation_base, board->generation, ACPI_GENERATION_SIZE);
 	return 0;
 }

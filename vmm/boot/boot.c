@@ -250,7 +250,8 @@ int boot_load(struct boot *boot, struct guest_memory *memory, const struct acpi_
 	if (memory->range[0].size < 2 * BOOT_HIGH)
 		return boot_too_small(&image, "a kernel", 16 * BOOT_HIGH, err);
 	describe_memory(&image, board);
-	ret = acpi_write(board, memory, BOOT_ACPI, BOOT_HIGH - BOOT_ACPI, &image.rsdp, err);
+	ret = acpi_write(board, memory, BOOT_ACPI, board->generation_base - BOOT_ACPI, &image.rsdp,
+			 err);
 	if (ret)
 		return ret;
 	ret = boot->format->load(&image, err);

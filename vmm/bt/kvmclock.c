@@ -23,7 +23,9 @@
 
 #define TIME_ENABLED    1u
 #define TIME_SIZE       32u
+#define TIME_FLAGS      29u
 #define TIME_TSC_STABLE 1u
+#define TIME_STOPPED    2u /* the guest takes it away */
 
 uint64_t kvmclock_ns(const struct engine_vm *vm)
 {
@@ -59,7 +61,7 @@ static void time_write(struct engine_vcpu *cpu, uint64_t gpa)
 	le64_put(t + 16, kvmclock_ns(cpu->vm));
 	le32_put(t + 24, multiplier);
 	t[28] = (uint8_t)shift;
-	t[29] = TIME_TSC_STABLE;
+	t[TIME_FLAGS] = TIME_TSC_STABLE;
 	memory_write(cpu->vm->config.memory, gpa, t, sizeof(t));
 }
 
@@ -72,6 +74,16 @@ static void wall_write(struct engine_vcpu *cpu, uint64_t gpa)
 	le32_put(w + 4, (uint32_t)(boot / CLOCK_NS_PER_S));
 	le32_put(w + 8, (uint32_t)(boot % CLOCK_NS_PER_S));
 	memory_write(cpu->vm->config.memory, gpa, w, sizeof(w));
+}
+
+void kvmclock_tell_stop(struct engine_vcpu *cpu)
+{
+	uint64_t place = cpu->clock_msr[1];
+	const uint8_t flags = TIME_TSC_STABLE | TIME_STOPPED;
+
+	if (place & TIME_ENABLED)
+		memory_write(cpu->vm->config.memory, (place & ~(uint64_t)TIME_ENABLED) + TIME_FLAGS,
+			     &flags, 1);
 }
 
 static bool is_ours(const struct engine_vcpu *cpu, uint32_t index)

@@ -42,6 +42,8 @@ int bt_cpuid_supported(struct cpuid_table *out, struct error *err);
 /* kvmclock.c: the paravirtual MSRs; -EINVAL where `index` is none or they are not shown. */
 int kvmclock_msr_read(struct engine_vcpu *cpu, uint32_t index, uint64_t *value);
 int kvmclock_msr_write(struct engine_vcpu *cpu, uint32_t index, uint64_t value);
+/* Its next look at the clock shows it that it was stopped. */
+void kvmclock_tell_stop(struct engine_vcpu *cpu);
 uint64_t kvmclock_ns(const struct engine_vm *vm);
 
 #endif

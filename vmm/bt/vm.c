@@ -262,7 +262,13 @@ static int bt_vcpu_state_set(struct engine_vcpu *cpu, const struct cpu_state *in
 	if (ret)
 		return error_prefix(err, ret, "vCPU %u: its state is refused", cpu->index);
 	cpu->activity = in->activity == CPU_HALTED ? CPU_RUNNING : (uint8_t)in->activity;
+	kvmclock_tell_stop(cpu);
 	return 0;
+}
+
+static uint32_t bt_tsc_khz(struct engine_vm *vm)
+{
+	return vm->tsc_khz;
 }
 
 static int bt_chips_state_get(struct engine_vm *vm, struct chips_state *out, struct error *err)
@@ -392,6 +398,7 @@ const struct engine_ops bt_engine_ops = {
 	.vcpu_kick = bt_vcpu_kick,
 	.vcpu_state_get = bt_vcpu_state_get,
 	.vcpu_state_set = bt_vcpu_state_set,
+	.tsc_khz = bt_tsc_khz,
 	.chips_state_get = bt_chips_state_get,
 	.chips_state_set = bt_chips_state_set,
 	.irq_set = bt_irq_set,

@@ -98,10 +98,15 @@ struct engine_ops {
 	 */
 	void (*vcpu_kick)(struct engine_vcpu *vcpu);
 
-	/* The neutral state (cpu_state.h). The vCPU must not run. */
+	/*
+	 * The neutral state (cpu_state.h). The vCPU must not run. Once it is set the guest is told
+	 * by its paravirtual clock that it was stopped: its watchdogs do not bark.
+	 */
 	int (*vcpu_state_get)(struct engine_vcpu *vcpu, struct cpu_state *out, struct error *err);
 	int (*vcpu_state_set)(struct engine_vcpu *vcpu, const struct cpu_state *in,
 			      struct error *err);
+	/* The rate of the guest's time stamp counters; 0: unknown. */
+	uint32_t (*tsc_khz)(struct engine_vm *vm);
 	/* Interrupt controllers, timer and clock. No vCPU may run. */
 	int (*chips_state_get)(struct engine_vm *vm, struct chips_state *out, struct error *err);
 	int (*chips_state_set)(struct engine_vm *vm, const struct chips_state *in,

@@ -157,6 +157,13 @@ static int pit_set(struct engine_vm *vm, const struct chips_state *in, struct er
 	return 0;
 }
 
+uint32_t kvm_tsc_khz(struct engine_vm *vm)
+{
+	int khz = ioctl(vm->vcpu[0]->fd, KVM_GET_TSC_KHZ, 0);
+
+	return khz > 0 ? (uint32_t)khz : 0;
+}
+
 int kvm_chips_state_get(struct engine_vm *vm, struct chips_state *out, struct error *err)
 {
 	struct kvm_clock_data clock;

@@ -82,6 +82,7 @@ void kvm_statistics(struct engine_vm *vm, struct engine_counter *out, unsigned m
 /* vcpu_state.c, chips_state.c */
 int kvm_vcpu_state_get(struct engine_vcpu *vcpu, struct cpu_state *out, struct error *err);
 int kvm_vcpu_state_set(struct engine_vcpu *vcpu, const struct cpu_state *in, struct error *err);
+uint32_t kvm_tsc_khz(struct engine_vm *vm);
 int kvm_chips_state_get(struct engine_vm *vm, struct chips_state *out, struct error *err);
 int kvm_chips_state_set(struct engine_vm *vm, const struct chips_state *in, struct error *err);
 

@@ -385,5 +385,7 @@ int kvm_vcpu_state_set(struct engine_vcpu *vcpu, const struct cpu_state *in, str
 	    xsave_set(vcpu, in, err) || lapic_set(vcpu, in, err) || msrs_set(vcpu, in, err) ||
 	    events_set(vcpu, in, err) || activity_set(vcpu, in, err))
 		return -EIO;
+	/* Refused where the guest has no such clock. */
+	ioctl(vcpu->fd, KVM_KVMCLOCK_CTRL, 0);
 	return 0;
 }

@@ -260,6 +260,7 @@ const struct engine_ops kvm_engine_ops = {
 	.vcpu_kick = kvm_vcpu_kick,
 	.vcpu_state_get = kvm_vcpu_state_get,
 	.vcpu_state_set = kvm_vcpu_state_set,
+	.tsc_khz = kvm_tsc_khz,
 	.chips_state_get = kvm_chips_state_get,
 	.chips_state_set = kvm_chips_state_set,
 	.irq_set = kvm_irq_set,

@@ -21,8 +21,10 @@ const struct acpi_board board_acpi = {
 	.pm_control_port = BOARD_PM_PORT + ACPI_PM_CONTROL,
 	.pm_timer_port = BOARD_PM_PORT + ACPI_PM_TIMER,
 	.reset_port = BOARD_PM_PORT + ACPI_PM_RESET,
+	.gpe_port = BOARD_PM_PORT + ACPI_PM_GPE,
 	.reset_value = ACPI_PM_RESET_VALUE,
 	.sci_irq = BOARD_SCI_IRQ,
+	.generation_base = BOARD_GENERATION,
 };
 
 typedef void virtio_fn(struct virtio_pci *vp, void *arg);
@@ -493,6 +495,20 @@ void board_pause(struct machine *machine)
 void board_resume(struct machine *machine)
 {
 	each_virtio(machine, resume_one);
+}
+
+void board_moved(struct machine *machine)
+{
+	unsigned replaced = 0;
+
+	acpi_pm_raise(machine->pm, ACPI_PM_GPE_GENERATION);
+	for (unsigned i = 0; i < machine->config.nic_count; i++)
+		if (virtio_net_is_known(machine->nic[i].nic))
+			virtio_net_announce(machine->nic[i].nic);
+		else
+			replaced |= 1u << i;
+	if (replaced)
+		acpi_pm_replace(machine->pm, (uint8_t)replaced);
 }
 
 void board_state(struct machine *machine, struct codec *codec)

@@ -15,6 +15,7 @@
  *
  *   memory
  *   0 - 3 GiB		RAM, low range
+ *   0x000fff00		VM generation ID, above the ACPI tables
  *   0xc0000000		PCI window, 512 MiB	INTA of slot n: 16 + n % 8
  *   0xe0000000		PCI ECAM, 1 MiB
  *   0xfec00000		I/O APIC		(engine)
@@ -37,6 +38,8 @@
 #define BOARD_PVPANIC_PORT 0x505
 #define BOARD_PM_PORT      0x600
 #define BOARD_SCI_IRQ      9
+
+#define BOARD_GENERATION 0x000fff00u
 
 #define BOARD_PCI_WINDOW      0xc0000000u
 #define BOARD_PCI_WINDOW_SIZE 0x20000000u

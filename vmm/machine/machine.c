@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "snapshot/root.h"
+#include "vmm/base/clock.h"
 #include "vmm/base/log.h"
 #include "vmm/core/memory_source.h"
 #include "vmm/machine/machine_impl.h"
@@ -98,6 +100,7 @@ static int machine_load(struct machine *m, struct error *err)
 				 "reset: what the guest booted from was not there at its restore");
 	}
 	acpi.vcpus = m->vcpu_count;
+	memcpy(acpi.generation, m->generation, sizeof(acpi.generation));
 	*bsp = m->initial_cpu[0];
 	ret = boot_load(m->boot, m->vm.memory, &acpi, bsp, err);
 	for (unsigned i = 0; i < m->vcpu_count && ret == 0; i++)
@@ -265,6 +268,7 @@ static int boot_do_without(struct error *err, int code)
 static int machine_restore(struct machine *m, struct error *err)
 {
 	const struct root *from = m->config.from;
+	uint64_t now = clock_realtime_ns();
 	void *bytes;
 	int ret;
 
@@ -274,7 +278,8 @@ static int machine_restore(struct machine *m, struct error *err)
 	ret = blob_get(m->config.store, &from->device_state, &bytes, err);
 	if (ret)
 		return ret;
-	ret = machine_state_load(m, bytes, from->device_state.size, err);
+	ret = machine_state_restore(m, bytes, from->device_state.size,
+				    now > from->time_ns ? now - from->time_ns : 0, err);
 	free(bytes);
 	return ret ? error_prefix(err, ret, "restore") : 0;
 }
@@ -290,6 +295,8 @@ static int machine_build(struct machine *m, struct error *err)
 	};
 	int ret;
 
+	if (getrandom(m->generation, sizeof(m->generation), 0) != sizeof(m->generation))
+		return error_set(err, -errno, NULL, "VM generation ID: %s", error_name(-errno));
 	ret = boot_open(&boot, &m->boot, err);
 	if (ret && m->config.from)
 		ret = boot_do_without(err, ret);

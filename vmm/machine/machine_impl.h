@@ -53,6 +53,7 @@ struct machine {
 	/* As the engine made them: what a reset goes back to. */
 	struct cpu_state *initial_cpu; /* vcpu_count of them */
 	struct chips_state initial_chips;
+	uint8_t generation[ACPI_GENERATION_SIZE]; /* this life's: others after a restore */
 
 	struct mc146818 *rtc;
 	struct i8042 *i8042;
@@ -86,6 +87,17 @@ void board_reset(struct machine *machine);
 void board_pause(struct machine *machine);
 void board_resume(struct machine *machine);
 void board_state(struct machine *machine, struct codec *codec);
-extern const struct acpi_board board_acpi; /* but for the number of vCPUs */
+/* After a state was loaded: the guest is to look at its generation ID, and to tell its neighbours.
+ */
+void board_moved(struct machine *machine);
+/* But for the number of vCPUs and the generation ID. */
+extern const struct acpi_board board_acpi;
+
+/*
+ * machine_state_load, of a guest that may have gone on elsewhere, and stood still here for so long:
+ * its clocks went on, as over a pause, it has another generation ID, and it is told of both.
+ */
+int machine_state_restore(struct machine *machine, const uint8_t *bytes, size_t size,
+			  uint64_t stood_ns, struct error *err);
 
 #endif

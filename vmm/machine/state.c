@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/base/clock.h"
 #include "vmm/machine/machine_impl.h"
 
 #define MODEL_MAX 32
+#define MSR_TSC   0x10u
 
 #define SAME "start it with what it was saved with"
 
@@ -114,6 +116,23 @@ static int engine_get(struct machine *m, struct engine_copy *copy, struct error 
 }
 
 /*
+ * As if the guest had been paused since: its clocks have gone on. Only those that it can be told of
+ * by its paravirtual clock: what it measures by others is not to leap.
+ */
+static void clocks_advance(const struct machine *m, struct engine_copy *copy, uint64_t ns)
+{
+	uint64_t khz = m->vm.ops->tsc_khz(m->vm.engine), ms = ns / CLOCK_NS_PER_MS;
+
+	if (!m->config.paravirtual)
+		return;
+	copy->chips.clock_ns += ms * CLOCK_NS_PER_MS;
+	for (unsigned i = 0; i < m->vcpu_count; i++)
+		for (unsigned k = 0; k < copy->cpu[i].msr_count; k++)
+			if (copy->cpu[i].msr[k].index == MSR_TSC)
+				copy->cpu[i].msr[k].value += ms * khz;
+}
+
+/*
  * The clock, then all vCPUs one right after the other: time stamp counters that were in step are
  * taken for that if they are set within a second (machine_load).
  */
@@ -127,7 +146,7 @@ static int engine_set(struct machine *m, const struct engine_copy *copy, struct 
 }
 
 static int machine_state(struct machine *m, struct header *h, struct engine_copy *copy,
-			 struct codec *c, struct error *err)
+			 uint64_t stood_ns, struct codec *c, struct error *err)
 {
 	int ret;
 
@@ -139,7 +158,10 @@ static int machine_state(struct machine *m, struct header *h, struct engine_copy
 	if (codec_good(c))
 		board_state(m, c);
 	ret = codec_finish(c, err);
-	return ret == 0 && codec_loading(c) ? engine_set(m, copy, err) : ret;
+	if (ret || !codec_loading(c))
+		return ret;
+	clocks_advance(m, copy, stood_ns);
+	return engine_set(m, copy, err);
 }
 
 static struct engine_copy *engine_copy_new(const struct machine *m, struct error *err)
@@ -171,7 +193,7 @@ int machine_state_save(struct machine *m, uint8_t **bytes, size_t *size, struct 
 	ret = engine_get(m, copy, err);
 	if (ret == 0) {
 		codec_init_save(&c);
-		ret = machine_state(m, &h, copy, &c, err);
+		ret = machine_state(m, &h, copy, 0, &c, err);
 		if (ret == 0)
 			codec_take(&c, bytes, size);
 		codec_fini(&c);
@@ -180,7 +202,8 @@ int machine_state_save(struct machine *m, uint8_t **bytes, size_t *size, struct 
 	return ret;
 }
 
-int machine_state_load(struct machine *m, const uint8_t *bytes, size_t size, struct error *err)
+static int state_load(struct machine *m, const uint8_t *bytes, size_t size, uint64_t stood_ns,
+		      struct error *err)
 {
 	struct engine_copy *copy = engine_copy_new(m, err);
 	struct header h = {0};
@@ -191,7 +214,7 @@ int machine_state_load(struct machine *m, const uint8_t *bytes, size_t size, str
 	if (!copy)
 		return -ENOMEM;
 	codec_init_load(&c, bytes, size);
-	ret = machine_state(m, &h, copy, &c, err);
+	ret = machine_state(m, &h, copy, stood_ns, &c, err);
 	codec_fini(&c);
 	free(copy);
 	if (ret)
@@ -202,6 +225,23 @@ int machine_state_load(struct machine *m, const uint8_t *bytes, size_t size, str
 	pthread_mutex_unlock(&m->lock);
 	if (h.requests)
 		loop_post(m->loop, &m->task);
+	return 0;
+}
+
+int machine_state_load(struct machine *m, const uint8_t *bytes, size_t size, struct error *err)
+{
+	return state_load(m, bytes, size, 0, err);
+}
+
+int machine_state_restore(struct machine *m, const uint8_t *bytes, size_t size, uint64_t stood_ns,
+			  struct error *err)
+{
+	int ret = state_load(m, bytes, size, stood_ns, err);
+
+	if (ret)
+		return ret;
+	memory_write(m->vm.memory, BOARD_GENERATION, m->generation, sizeof(m->generation));
+	board_moved(m);
 	return 0;
 }
 
