@@ -17,6 +17,7 @@
 #define STOP_TRIES 500u /* ten seconds */
 
 struct restore {
+	struct store *store;
 	const struct options *options;
 	const char *guest, *as; /* as NULL: in place */
 	struct options run;
@@ -45,15 +46,18 @@ static int present_keep(const struct restore *r, struct error *err)
 {
 	char name[TEXT_NAME_MAX + 1];
 	struct json_object *facts;
+	struct store_id id;
 	int ret;
 
 	snapshot_name_make(r->guest, name);
 	ret = snapshot_of_guest(r->options, r->guest, name, &facts, err);
 	if (ret)
 		return ret;
-	json_object_put(facts);
 	fprintf(stderr, "kept as snapshot '%s'\n", name);
-	return 0;
+	if (store_id_parse(json_object_get_string(json_object_object_get(facts, "id")), &id) == 0)
+		ret = root_complete(r->store, &id, err);
+	json_object_put(facts);
+	return ret;
 }
 
 /* Whoever sits there decides. What is no answer, or the end of input, gives up. */
@@ -133,8 +137,7 @@ static int options_restore(const struct root *root, struct restore *r, struct er
 	return 0;
 }
 
-static int root_prepare(struct store *store, struct root *root, struct restore *r,
-			struct error *err)
+static int root_prepare(struct root *root, struct restore *r, struct error *err)
 {
 	int ret = 0;
 
@@ -150,7 +153,7 @@ static int root_prepare(struct store *store, struct root *root, struct restore *
 		ret = options_restore(root, r, err);
 	if (ret == 0 && !r->as && root->kind == ROOT_VM)
 		ret = present_end(r, err);
-	return ret || r->as ? ret : volumes_place(store, root, err);
+	return ret || r->as ? ret : volumes_place(r->store, root, err);
 }
 
 int restore_root(const struct options *o, struct store *store, struct root *root, struct error *err)
@@ -159,9 +162,8 @@ int restore_root(const struct options *o, struct store *store, struct root *root
 	int ret = r ? 0 : -ENOMEM;
 
 	if (ret == 0) {
-		r->options = o;
-		r->as = o->as;
-		ret = root_prepare(store, root, r, err);
+		*r = (struct restore){.store = store, .options = o, .as = o->as};
+		ret = root_prepare(root, r, err);
 	}
 	/* The guest's process opens it for itself. */
 	store_close(store);
