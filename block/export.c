@@ -80,7 +80,7 @@ int export_image(const char *name, const struct export_options *options,
 	int ret = source_check(format, name, options, source, err);
 
 	if (ret == 0)
-		ret = output_open(&file, options->path, options->replace, err);
+		ret = output_open(&file, "image", options->path, options->replace, err);
 	if (ret)
 		return ret;
 	ret = format->begin(&file, options, source->size, &state);

@@ -305,13 +305,11 @@ int layer_read(struct layer *layer, uint64_t first, uint64_t count, void *bytes,
 
 int layer_stored(struct layer *layer, uint64_t *out, struct error *err)
 {
-	char path[STORE_IO_PATH_MAX];
 	struct store_stat data, map;
 	int ret = layer->io->ops->stat(layer->io, layer->data, &data), file;
 
 	if (ret == 0) {
-		store_path(path, STORE_LAYERS, &layer->info.id, ".map");
-		file = store_io_open(layer->io, path, O_RDONLY);
+		file = layer_map_open(layer, O_RDONLY);
 		ret = file < 0 ? file : layer->io->ops->stat(layer->io, file, &map);
 		if (file >= 0)
 			layer->io->ops->close(layer->io, file);

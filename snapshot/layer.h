@@ -71,6 +71,15 @@ int layer_for_each_run(struct layer *layer,
 				    enum layer_state state),
 		       void *arg, struct error *err);
 
+/*
+ * Calls `visit` with each layer that has a digest, whether anything names it or not, until it
+ * returns not 0. With `digest` those that are sealed and have none get theirs. What is damaged is
+ * passed over.
+ */
+int layer_for_each_digested(struct store *store, bool digest,
+			    int (*visit)(void *arg, const struct layer_info *info), void *arg,
+			    struct error *err);
+
 /* ID.data, the layer's own: to map or to read. -1 where the disk is simulated. */
 int layer_descriptor(const struct layer *layer);
 /* With O_DIRECT; -1 where that cannot be had. */

@@ -232,6 +232,13 @@ static int load_page(void *arg, uint64_t index, const uint8_t *bits)
 	return 0;
 }
 
+int layer_bits_put(struct layer *layer, uint64_t index, const uint8_t *bits)
+{
+	struct bits_load load = {.layer = layer};
+
+	return load_page(&load, index, bits);
+}
+
 /* What a killed process left, where the runtime file has pages. */
 static int run_load(struct layer *layer)
 {

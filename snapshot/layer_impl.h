@@ -111,6 +111,9 @@ int run_merger_add(struct run_merger *m, uint64_t block, const uint8_t *bytes, s
 /* After the last. */
 int run_merger_end(struct run_merger *m);
 
+/* A file, or -errno. */
+int layer_map_open(struct layer *layer, int flags);
+
 /* Calls `visit` with each page of a map's file that is not all zeroes. */
 int layer_map_pages(struct layer *layer, int map,
 		    int (*visit)(void *arg, uint64_t index, const uint8_t *bits), void *arg);
@@ -125,6 +128,20 @@ uint64_t bits_sum_end(struct bits_sum *sum);
 
 bool page_is_zero(const uint8_t *bits);
 
+/* layer_sum.c */
+
+/*
+ * Where the content of data blocks comes from while they are summed: asked for in order, some at a
+ * time. 0 or -errno, which ends it.
+ */
+typedef int layer_fetch(void *arg, uint64_t first, uint64_t count, void *bytes);
+/* Seal one whose bits are there, with its sums; `fetch` also writes its content. -EBADMSG,
+ * without words, where that has another digest. */
+int layer_fill(struct layer *layer, layer_fetch *fetch, void *arg,
+	       const uint8_t digest[STORE_DIGEST], struct error *err);
+/* layer_verify of what `fetch` hands over. */
+int layer_verify_by(struct layer *layer, layer_fetch *fetch, void *arg, struct error *err);
+
 /* layer_bits.c */
 
 /* A working copy, empty or from the files. `run`: with a runtime file if that can be had. */
@@ -136,6 +153,8 @@ void layer_bits_free(struct layer *layer, bool remove);
 void layer_bits_distrust(struct layer *layer);
 /* 0 or -ENOMEM. Any thread. */
 int layer_bits_mark(struct layer *layer, uint64_t first, uint64_t count, enum layer_state state);
+/* A page of bits from elsewhere, whose states are checked by who walks them. 0 or -ENOMEM. */
+int layer_bits_put(struct layer *layer, uint64_t index, const uint8_t *bits);
 /* As volume.h's; finish wants the data synced. *fatal: it was a sync that failed. */
 int layer_bits_begin(struct layer *layer, struct volume_flush *flush);
 int layer_bits_finish(struct layer *layer, struct volume_flush *flush, bool *fatal);

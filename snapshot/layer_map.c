@@ -216,6 +216,14 @@ int run_merger_end(struct run_merger *m)
 
 /* Pages of a file. */
 
+int layer_map_open(struct layer *layer, int flags)
+{
+	char path[STORE_IO_PATH_MAX];
+
+	store_path(path, STORE_LAYERS, &layer->info.id, ".map");
+	return store_io_open(layer->io, path, flags);
+}
+
 int layer_map_pages(struct layer *layer, int map,
 		    int (*visit)(void *arg, uint64_t index, const uint8_t *bits), void *arg)
 {
@@ -267,11 +275,8 @@ static int map_runs(struct layer *layer, layer_visit *visit, void *arg, struct e
 					   .arg = arg,
 					   .data_max = layer->info.data_blocks,
 					   .zero_max = layer->info.zero_blocks}};
-	char path[STORE_IO_PATH_MAX];
-	int map, ret;
+	int map = layer_map_open(layer, O_RDONLY), ret;
 
-	store_path(path, STORE_LAYERS, &layer->info.id, ".map");
-	map = store_io_open(layer->io, path, O_RDONLY);
 	if (map < 0)
 		return layer_error(layer, err, map, error_name(map));
 	ret = bits_sum_begin(&walk.sum);

@@ -28,14 +28,18 @@
 /* One walk over a layer: the leaf that is being filled, and what is done with the blocks. */
 struct summing {
 	struct layer *layer;
+	layer_fetch *fetch;
+	void *arg;
 	EVP_MD_CTX *tree, *leaf;
 	uint64_t leaf_number;
 	bool leaf_open;
 	uint8_t bits[LEAF_BITS];
 	uint8_t *content; /* of the leaf: LEAF_BLOCKS blocks */
-	uint8_t *sums;    /* of all data blocks; NULL: not asked for */
-	uint64_t done;    /* data blocks so far */
-	uint8_t digest[STORE_DIGEST];
+	int map;          /* the file that takes the blocks' sums; -1: not asked for */
+	XXH3_state_t *sums_state;
+	uint64_t done;      /* data blocks so far */
+	unsigned sum_count; /* of these, sums that are not written yet */
+	uint8_t sums[MAP_PAGE];
 };
 
 static int digest_begin(EVP_MD_CTX *context)
@@ -59,7 +63,25 @@ static enum layer_state bit_state(const uint8_t *bits, uint64_t block)
 				  3);
 }
 
-/* Read the data blocks of the leaf, a run at a time, and add them. */
+static int sums_put(struct summing *s)
+{
+	uint64_t first = s->done - s->sum_count;
+	size_t size = 8 * (size_t)s->sum_count;
+
+	XXH3_64bits_update(s->sums_state, s->sums, size);
+	s->sum_count = 0;
+	return store_io_write(s->layer->io, s->map, s->sums, size,
+			      layer_sums_offset(s->layer) + 8 * first);
+}
+
+static int sum_add(struct summing *s, const uint8_t *block)
+{
+	le64_put(s->sums + 8 * (size_t)s->sum_count++, XXH3_64bits(block, STORE_BLOCK));
+	s->done++;
+	return 8 * s->sum_count == sizeof(s->sums) ? sums_put(s) : 0;
+}
+
+/* Fetch the data blocks of the leaf, a run at a time, and add them. */
 static int leaf_content(struct summing *s)
 {
 	unsigned at = 0, end;
@@ -74,15 +96,11 @@ static int leaf_content(struct summing *s)
 		}
 		for (end = at; end < LEAF_BLOCKS && bit_state(s->bits, end) == LAYER_DATA; end++)
 			;
-		ret = layer_read_bytes(s->layer, first * STORE_BLOCK,
-				       (size_t)(end - at) * STORE_BLOCK, s->content);
+		ret = s->fetch(s->arg, first, end - at, s->content);
 		if (ret == 0)
 			ret = digest_add(s->leaf, s->content, (size_t)(end - at) * STORE_BLOCK);
-		for (unsigned i = 0; i < end - at && ret == 0; i++, s->done++)
-			if (s->sums)
-				le64_put(s->sums + 8 * s->done,
-					 XXH3_64bits(s->content + (size_t)i * STORE_BLOCK,
-						     STORE_BLOCK));
+		for (unsigned i = 0; i < end - at && ret == 0 && s->map >= 0; i++)
+			ret = sum_add(s, s->content + (size_t)i * STORE_BLOCK);
 		at = end;
 	}
 	return ret;
@@ -141,49 +159,51 @@ static int tree_begin(struct summing *s)
 	return ret ? ret : digest_add(s->tree, blocks, sizeof(blocks));
 }
 
-/* Digest a sealed layer, and its blocks if `sums` is there to take theirs. */
-static int summing_do(struct layer *layer, uint8_t *sums, uint8_t digest[STORE_DIGEST],
-		      struct error *err)
+/* Digest a layer whose content `fetch` hands over; its blocks' sums go to `map` unless that is -1.
+ */
+static int summing_do(struct layer *layer, layer_fetch *fetch, void *arg, int map,
+		      uint8_t digest[STORE_DIGEST], struct error *err)
 {
-	struct summing s = {.layer = layer, .sums = sums};
+	struct summing s = {.layer = layer, .fetch = fetch, .arg = arg, .map = map};
 	int ret = -ENOMEM;
 
 	s.tree = EVP_MD_CTX_new();
 	s.leaf = EVP_MD_CTX_new();
 	s.content = calloc(LEAF_BLOCKS, STORE_BLOCK);
-	if (s.tree && s.leaf && s.content)
+	s.sums_state = XXH3_createState();
+	if (s.tree && s.leaf && s.content && s.sums_state) {
+		XXH3_64bits_reset(s.sums_state);
 		ret = tree_begin(&s);
+	}
 	if (ret == 0)
 		ret = layer_for_each_run(layer, summing_run, &s, err);
 	if (ret == 0)
 		ret = leaf_end(&s);
+	if (ret == 0 && map >= 0) {
+		ret = sums_put(&s);
+		layer->sums_sum = XXH3_64bits_digest(s.sums_state);
+	}
 	if (ret == 0)
 		ret = digest_end(s.tree, digest);
 	EVP_MD_CTX_free(s.tree);
 	EVP_MD_CTX_free(s.leaf);
 	free(s.content);
+	XXH3_freeState(s.sums_state);
 	return ret ? layer_error(layer, err, ret, error_name(ret)) : 0;
 }
 
-static int map_open(struct layer *layer, int flags)
+static int own_content(void *arg, uint64_t first, uint64_t count, void *bytes)
 {
-	char path[STORE_IO_PATH_MAX];
-
-	store_path(path, STORE_LAYERS, &layer->info.id, ".map");
-	return store_io_open(layer->io, path, flags);
+	return layer_read_bytes(arg, first * STORE_BLOCK, count * STORE_BLOCK, bytes);
 }
 
 /* Sums first, then the header that tells of them. */
-static int sums_write(struct layer *layer, int map, const uint8_t *sums)
+static int header_digested(struct layer *layer, int map)
 {
-	size_t size = 8 * layer->info.data_blocks;
-	int ret = store_io_write(layer->io, map, sums, size, layer_sums_offset(layer));
+	int ret = layer->io->ops->datasync(layer->io, map);
 
-	if (ret == 0)
-		ret = layer->io->ops->datasync(layer->io, map);
 	if (ret)
 		return ret;
-	layer->sums_sum = XXH3_64bits(sums, size);
 	layer->info.digested = true;
 	ret = layer_header_write(layer, map);
 	if (ret == 0)
@@ -195,28 +215,38 @@ static int sums_write(struct layer *layer, int map, const uint8_t *sums)
 
 int layer_digest(struct layer *layer, struct error *err)
 {
-	uint8_t *sums = NULL;
 	int map, ret;
 
 	if (!layer->info.sealed)
 		return layer_error(layer, err, -EBUSY, "it is not sealed");
 	if (layer->info.digested)
 		return 0;
-	sums = calloc(layer->info.data_blocks + 1, 8);
-	if (!sums)
-		return layer_error(layer, err, -ENOMEM, "no memory for its sums");
-	ret = summing_do(layer, sums, layer->info.digest, err);
+	map = layer_map_open(layer, O_RDWR);
+	if (map < 0)
+		return layer_error(layer, err, map, error_name(map));
+	ret = summing_do(layer, own_content, layer, map, layer->info.digest, err);
 	if (ret == 0) {
-		map = ret = map_open(layer, O_RDWR);
-		if (map >= 0) {
-			ret = sums_write(layer, map, sums);
-			layer->io->ops->close(layer->io, map);
-		}
+		ret = header_digested(layer, map);
 		if (ret)
 			layer_error(layer, err, ret, error_name(ret));
 	}
-	free(sums);
+	layer->io->ops->close(layer->io, map);
 	return ret;
+}
+
+int layer_fill(struct layer *layer, layer_fetch *fetch, void *arg,
+	       const uint8_t digest[STORE_DIGEST], struct error *err)
+{
+	int ret = summing_do(layer, fetch, arg, layer->map, layer->info.digest, err);
+
+	if (ret)
+		return ret;
+	if (memcmp(layer->info.digest, digest, STORE_DIGEST) != 0)
+		return -EBADMSG;
+	/* The header gets to say so when it says "sealed". Until then the sums are durable: where
+	 * there are any there are bits, which are synced to the same file before it. */
+	layer->info.digested = true;
+	return layer_seal(layer, err);
 }
 
 static int damaged(struct layer *layer, struct error *err, uint64_t block)
@@ -275,7 +305,7 @@ static int sums_read(struct layer *layer, uint8_t **out, struct error *err)
 	int map, ret = sums ? 0 : -ENOMEM;
 
 	if (ret == 0) {
-		map = ret = map_open(layer, O_RDONLY);
+		map = ret = layer_map_open(layer, O_RDONLY);
 		if (map >= 0) {
 			ret = store_io_read(layer->io, map, sums, size, layer_sums_offset(layer));
 			layer->io->ops->close(layer->io, map);
@@ -314,7 +344,7 @@ int layer_scrub(struct layer *layer, uint64_t *next, uint64_t blocks, struct err
 	return ret ? layer_error(layer, err, ret, error_name(ret)) : 0;
 }
 
-int layer_verify(struct layer *layer, struct error *err)
+int layer_verify_by(struct layer *layer, layer_fetch *fetch, void *arg, struct error *err)
 {
 	uint8_t digest[STORE_DIGEST];
 	uint64_t next = 0;
@@ -322,7 +352,7 @@ int layer_verify(struct layer *layer, struct error *err)
 
 	if (!layer->info.digested)
 		return layer_error(layer, err, -ENODATA, "it has no digest yet");
-	ret = summing_do(layer, NULL, digest, err);
+	ret = summing_do(layer, fetch, arg, -1, digest, err);
 	if (ret)
 		return ret;
 	if (memcmp(digest, layer->info.digest, sizeof(digest)) == 0)
@@ -330,4 +360,9 @@ int layer_verify(struct layer *layer, struct error *err)
 	/* Which block is it? */
 	ret = layer_scrub(layer, &next, UINT64_MAX, err);
 	return ret ? ret : layer_error(layer, err, -EBADMSG, "its digest is not its content's");
+}
+
+int layer_verify(struct layer *layer, struct error *err)
+{
+	return layer_verify_by(layer, own_content, layer, err);
 }

@@ -8,7 +8,6 @@
 
 #define VERSION   1
 #define DEPTH_MAX 16
-#define HEX       "0123456789abcdef"
 
 /* One object, and nothing behind it but white space. */
 static struct json_object *text_parse(struct json_tokener *tokener, const char *text, size_t size)
@@ -169,15 +168,10 @@ int manifest_base(struct json_object *object, struct volume_base *out)
 
 int manifest_digest(struct json_object *object, const char *key, uint8_t out[STORE_DIGEST])
 {
-	char text[2 * STORE_DIGEST + 1];
+	char text[STORE_DIGEST_TEXT];
+	int ret = manifest_string(object, key, false, text, sizeof(text));
 
-	if (manifest_string(object, key, false, text, sizeof(text)) ||
-	    strlen(text) != 2 * STORE_DIGEST || strspn(text, HEX) != 2 * STORE_DIGEST)
-		return -EINVAL;
-	for (unsigned i = 0; i < STORE_DIGEST; i++)
-		out[i] = (uint8_t)((strchr(HEX, text[2 * i]) - HEX) << 4 |
-				   (strchr(HEX, text[2 * i + 1]) - HEX));
-	return 0;
+	return ret ? ret : store_digest_parse(text, out);
 }
 
 int manifest_add(struct json_object *object, const char *key, struct json_object *value)
@@ -246,13 +240,9 @@ int manifest_add_base(struct json_object *object, const struct volume_base *base
 int manifest_add_digest(struct json_object *object, const char *key,
 			const uint8_t digest[STORE_DIGEST])
 {
-	char text[2 * STORE_DIGEST + 1];
+	char text[STORE_DIGEST_TEXT];
 
-	for (unsigned i = 0; i < STORE_DIGEST; i++) {
-		text[2 * i] = HEX[digest[i] >> 4];
-		text[2 * i + 1] = HEX[digest[i] & 15];
-	}
-	text[2 * STORE_DIGEST] = 0;
+	store_digest_text(digest, text);
 	return manifest_add_string(object, key, text);
 }
 

@@ -40,7 +40,7 @@ struct json_object;
 
 /* About 10 KiB a volume: not for the stack. */
 struct root {
-	struct store_id id;           /* made by root_publish if all zeroes */
+	struct store_id id;           /* made by root_publish if all zeroes, or in use */
 	char name[TEXT_NAME_MAX + 1]; /* unique among snapshots, images, hibernated guests */
 	char comment[ROOT_COMMENT_MAX + 1];
 	uint64_t time_ns; /* when the guest stood still; since 1970-01-01 UTC */
@@ -83,7 +83,7 @@ int root_format(const struct root *root, char **text, struct error *err);
 
 /*
  * Make it durable and visible. All of its layers must be there and sealed, names in use are
- * -EEXIST. Fills in id where that is zero.
+ * -EEXIST. Fills in an id that nobody has, where this one is zero or another root's.
  */
 int root_publish(struct store *store, struct root *root, struct error *err);
 /* Change the state of a published one, durably. */

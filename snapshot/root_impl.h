@@ -3,6 +3,7 @@
 #ifndef SNAPSHOT_ROOT_IMPL_H
 #define SNAPSHOT_ROOT_IMPL_H
 
+#include "snapshot/layer.h"
 #include "snapshot/root.h"
 #include "snapshot/store_impl.h"
 
@@ -16,6 +17,12 @@ int root_for_each_list(const struct root *root,
 		       void *arg);
 /* All that it names, layers and blob. 0 or -ENOMEM. */
 int root_references(const struct root *root, struct id_list *out);
+/* Calls `work` with each of its layers, once and opened, until not 0. */
+int root_for_each_layer(struct store *store, const struct root *root,
+			int (*work)(void *arg, struct layer *layer, struct error *err), void *arg,
+			struct error *err);
+/* By its name alone: 1, or 0 if there is none. */
+int root_find_named(struct store *store, const char *name, struct root *out, struct error *err);
 /* Write it, visible and durable. The store's lock is held. */
 int root_write(struct store *store, const struct root *root, struct error *err);
 

@@ -172,6 +172,17 @@ int root_find(struct store *store, const char *key, struct root *out, struct err
 	return root_find_kind(store, ROOT_VM, key, out, err);
 }
 
+int root_find_named(struct store *store, const char *name, struct root *out, struct error *err)
+{
+	struct find find = {.kind = ROOT_VM, .key = name};
+	int ret = root_for_each(store, find_visit, root_pass_over, &find, err);
+
+	if (ret < 0 || !find.by_name)
+		return ret;
+	ret = root_load(store, &find.id, out, err);
+	return ret ? ret : 1;
+}
+
 /* Publishing. */
 
 int root_find_volume(struct store *store, const char *text, struct root *out, unsigned *index,
@@ -195,6 +206,22 @@ int root_find_volume(struct store *store, const char *text, struct root *out, un
 	}
 	*index = (unsigned)at;
 	return 0;
+}
+
+/* Has another root this id? Then one with another. The store's lock is held. */
+static int id_settle(struct store *store, struct root *root, struct error *err)
+{
+	char path[STORE_IO_PATH_MAX];
+	int file;
+
+	store_path(path, STORE_ROOTS, &root->id, STORE_JSON);
+	file = store_io_open(store->io, path, O_RDONLY);
+	if (file == -ENOENT)
+		return 0;
+	if (file < 0)
+		return root_error(root, err, file, "check the store", error_name(file));
+	store->io->ops->close(store->io, file);
+	return store_id_make(store, &root->id, err);
 }
 
 int root_write(struct store *store, const struct root *root, struct error *err)
@@ -273,6 +300,8 @@ int root_publish(struct store *store, struct root *root, struct error *err)
 	if (find.by_name)
 		ret = root_error(root, err, -EEXIST, "choose another name", "it is there already");
 	if (ret == 0)
+		ret = id_settle(store, root, err);
+	if (ret == 0)
 		ret = root_write(store, root, err);
 	store_unlock(store, lock);
 	return ret;
@@ -348,8 +377,9 @@ int root_remove(struct store *store, const struct store_id *id, struct error *er
 
 /* Sums. */
 
-static int layers_do(struct store *store, const struct root *root,
-		     int (*work)(struct layer *layer, struct error *err), struct error *err)
+int root_for_each_layer(struct store *store, const struct root *root,
+			int (*work)(void *arg, struct layer *layer, struct error *err), void *arg,
+			struct error *err)
 {
 	struct id_list ids = {0};
 	struct root bare = *root;
@@ -359,17 +389,32 @@ static int layers_do(struct store *store, const struct root *root,
 	ret = root_references(&bare, &ids);
 	if (ret)
 		error_set(err, ret, NULL, "store: no memory");
+	id_list_has(&ids, &root->id); /* sorts, so that what is named twice is next to itself */
 	for (size_t i = 0; i < ids.count && ret == 0; i++) {
 		struct layer *layer;
 
+		if (i && store_id_equal(&ids.ids[i], &ids.ids[i - 1]))
+			continue;
 		ret = layer_open(store, &ids.ids[i], &layer, err);
 		if (ret == 0) {
-			ret = work(layer, err);
+			ret = work(arg, layer, err);
 			layer_close(layer);
 		}
 	}
 	id_list_free(&ids);
 	return ret;
+}
+
+static int digest_work(void *arg, struct layer *layer, struct error *err)
+{
+	(void)arg;
+	return layer_digest(layer, err);
+}
+
+static int verify_work(void *arg, struct layer *layer, struct error *err)
+{
+	(void)arg;
+	return layer_verify(layer, err);
 }
 
 int root_complete(struct store *store, const struct store_id *id, struct error *err)
@@ -379,7 +424,7 @@ int root_complete(struct store *store, const struct store_id *id, struct error *
 
 	if (ret)
 		return ret;
-	ret = layers_do(store, &root, layer_digest, err);
+	ret = root_for_each_layer(store, &root, digest_work, NULL, err);
 	if (ret == 0 && root.state == ROOT_PENDING)
 		ret = root_set_state(store, id, ROOT_COMPLETE, err);
 	root_clear(&root);
@@ -394,7 +439,7 @@ int root_verify(struct store *store, const struct store_id *id, struct error *er
 
 	if (ret)
 		return ret;
-	ret = layers_do(store, &root, layer_verify, err);
+	ret = root_for_each_layer(store, &root, verify_work, NULL, err);
 	if (ret == 0 && root.has_device_state)
 		ret = blob_get(store, &root.device_state, &bytes, err);
 	free(bytes);

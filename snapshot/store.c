@@ -23,10 +23,10 @@ bool store_id_is_zero(const struct store_id *id)
 	return store_id_equal(id, &(struct store_id){{0}});
 }
 
-void store_id_text(const struct store_id *id, char out[STORE_ID_TEXT])
+static void hex_text(const uint8_t *bytes, size_t count, char *out)
 {
-	for (unsigned i = 0; i < STORE_ID_BYTES; i++)
-		snprintf(out + 2 * (size_t)i, 3, "%02x", id->bytes[i]);
+	for (size_t i = 0; i < count; i++)
+		snprintf(out + 2 * i, 3, "%02x", bytes[i]);
 }
 
 static int digit_of(char c)
@@ -36,21 +36,42 @@ static int digit_of(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-int store_id_parse(const char *text, struct store_id *out)
+/* All of the text, which must be that long. */
+static int hex_parse(const char *text, uint8_t *out, size_t count)
 {
-	struct store_id id;
+	uint8_t bytes[STORE_DIGEST];
 
-	if (strnlen(text, STORE_ID_TEXT) != STORE_ID_TEXT - 1)
+	if (strnlen(text, 2 * count + 1) != 2 * count)
 		return -EINVAL;
-	for (unsigned i = 0; i < STORE_ID_BYTES; i++) {
+	for (size_t i = 0; i < count; i++) {
 		int high = digit_of(text[2 * i]), low = digit_of(text[2 * i + 1]);
 
 		if (high < 0 || low < 0)
 			return -EINVAL;
-		id.bytes[i] = (uint8_t)(high << 4 | low);
+		bytes[i] = (uint8_t)(high << 4 | low);
 	}
-	*out = id;
+	memcpy(out, bytes, count);
 	return 0;
+}
+
+void store_id_text(const struct store_id *id, char out[STORE_ID_TEXT])
+{
+	hex_text(id->bytes, STORE_ID_BYTES, out);
+}
+
+int store_id_parse(const char *text, struct store_id *out)
+{
+	return hex_parse(text, out->bytes, STORE_ID_BYTES);
+}
+
+void store_digest_text(const uint8_t digest[STORE_DIGEST], char out[STORE_DIGEST_TEXT])
+{
+	hex_text(digest, STORE_DIGEST, out);
+}
+
+int store_digest_parse(const char *text, uint8_t out[STORE_DIGEST])
+{
+	return hex_parse(text, out, STORE_DIGEST);
 }
 
 void store_path(char out[STORE_IO_PATH_MAX], const char *folder, const struct store_id *id,

@@ -22,13 +22,14 @@
 #include "snapshot/io.h"
 #include "vmm/base/error.h"
 
-#define STORE_ID_BYTES   16u
-#define STORE_ID_TEXT    33u /* hexadecimal, with its NUL */
-#define STORE_BLOCK      4096u
-#define STORE_BLOCKS_MAX (1ull << 34) /* of an address space: 64 TiB */
-#define STORE_LAYERS_MAX 254u
-#define STORE_DIGEST     32u /* SHA-256 */
-#define STORE_BLOB_MAX   (256u << 20)
+#define STORE_ID_BYTES    16u
+#define STORE_ID_TEXT     33u /* hexadecimal, with its NUL */
+#define STORE_BLOCK       4096u
+#define STORE_BLOCKS_MAX  (1ull << 34) /* of an address space: 64 TiB */
+#define STORE_LAYERS_MAX  254u
+#define STORE_DIGEST      32u /* SHA-256 */
+#define STORE_DIGEST_TEXT 65u /* hexadecimal, with its NUL */
+#define STORE_BLOB_MAX    (256u << 20)
 
 struct store_id {
 	uint8_t bytes[STORE_ID_BYTES];
@@ -39,6 +40,10 @@ bool store_id_is_zero(const struct store_id *id);
 void store_id_text(const struct store_id *id, char out[STORE_ID_TEXT]);
 /* Exactly 32 lower case digits. -EINVAL. */
 int store_id_parse(const char *text, struct store_id *out);
+
+void store_digest_text(const uint8_t digest[STORE_DIGEST], char out[STORE_DIGEST_TEXT]);
+/* Exactly 64 lower case digits. -EINVAL. */
+int store_digest_parse(const char *text, uint8_t out[STORE_DIGEST]);
 
 struct store;
 

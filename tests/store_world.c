@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* See store_world.h. Sectors hold their value over and over; 0 is zeroes. */
-#include "tests/store_world.h"
+#include "tests/store_world_impl.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -102,8 +102,7 @@ static bool values_full(const struct world_volume *v)
 	return false;
 }
 
-/* What an operation says: after a failure the model knows less. */
-static bool done(struct world *w, int ret)
+bool world_done(struct world *w, int ret)
 {
 	/* What a process did after its death has no witness. */
 	if (ret == 0 && !(w->disk && sim_disk_has_stopped(w->disk)))
@@ -115,7 +114,7 @@ static bool done(struct world *w, int ret)
 
 /* Operations. */
 
-static void op_write(struct world *w, struct world_volume *v, bool zero)
+void op_write(struct world *w, struct world_volume *v, bool zero)
 {
 	uint64_t first = chance(w, WORLD_SECTORS), count = 1 + chance(w, zero ? 40 : 20);
 	uint8_t *bytes = malloc(count * VOLUME_SECTOR);
@@ -138,14 +137,14 @@ static void op_write(struct world *w, struct world_volume *v, bool zero)
 	else
 		ret = volume_write(v->open, first * VOLUME_SECTOR, count * VOLUME_SECTOR, bytes);
 	free(bytes);
-	if (done(w, ret))
+	if (world_done(w, ret))
 		memcpy(v->other, v->value, sizeof(v->other));
 }
 
 static bool op_flush(struct world *w, struct world_volume *v)
 {
 	w->doing = "flush";
-	if (!done(w, volume_flush(v->open)))
+	if (!world_done(w, volume_flush(v->open)))
 		return false;
 	values_settle(v);
 	return true;
@@ -156,7 +155,7 @@ static void volume_compare(struct world *w, struct volume *volume, const uint32_
 	static uint8_t bytes[WORLD_SIZE];
 	int ret = volume_read(volume, 0, sizeof(bytes), bytes);
 
-	if (!done(w, ret))
+	if (!world_done(w, ret))
 		return;
 	for (unsigned s = 0; s < WORLD_SECTORS; s++)
 		WORLD_CHECK(w, sector_value(w, bytes + s * VOLUME_SECTOR) == value[s]);
@@ -170,7 +169,8 @@ static void op_read(struct world *w, struct world_volume *v)
 
 	if (first + count > WORLD_SECTORS)
 		count = WORLD_SECTORS - first;
-	if (!done(w, volume_read(v->open, first * VOLUME_SECTOR, count * VOLUME_SECTOR, bytes)))
+	if (!world_done(w,
+			volume_read(v->open, first * VOLUME_SECTOR, count * VOLUME_SECTOR, bytes)))
 		return;
 	for (uint64_t s = first; s < first + count; s++)
 		WORLD_CHECK(w, sector_value(w, bytes + (s - first) * VOLUME_SECTOR) == v->value[s]);
@@ -186,7 +186,7 @@ static bool volume_reopen(struct world *w, unsigned i)
 		v->open = NULL;
 	else
 		volume_base_reader(v->open, base_read, NULL);
-	return done(w, ret);
+	return world_done(w, ret);
 }
 
 static bool volume_shut(struct world *w, unsigned i)
@@ -195,13 +195,13 @@ static bool volume_shut(struct world *w, unsigned i)
 	int ret = volume_close(v->open);
 
 	v->open = NULL;
-	if (!done(w, ret))
+	if (!world_done(w, ret))
 		return false;
 	values_settle(v);
 	return true;
 }
 
-static void op_create(struct world *w, unsigned i)
+void op_create(struct world *w, unsigned i)
 {
 	const struct volume_base base = {.path = "/base", .format = "raw"};
 	struct world_volume *v = &w->volume[i];
@@ -212,8 +212,8 @@ static void op_create(struct world *w, unsigned i)
 	for (unsigned s = 0; s < WORLD_SECTORS; s++)
 		v->value[s] = v->other[s] = v->has_base ? base_value(s) : 0;
 	values_settle(v);
-	if (!done(w, volume_create(w->store, volume_name(i), WORLD_SIZE, v->has_base ? &base : NULL,
-				   NULL)))
+	if (!world_done(w, volume_create(w->store, volume_name(i), WORLD_SIZE,
+					 v->has_base ? &base : NULL, NULL)))
 		return;
 	v->is = WORLD_THERE;
 	volume_reopen(w, i);
@@ -278,20 +278,20 @@ static int snapshot_publish(struct world *w, struct world_volume *v, struct worl
 	if (ret == 0) {
 		r->is = WORLD_THERE;
 		if (chance(w, 2))
-			done(w, root_complete(w->store, &root.id, NULL));
+			world_done(w, root_complete(w->store, &root.id, NULL));
 	}
 	root_clear(&root);
 	return ret;
 }
 
-/* Of one volume, with writes and a flush before the switch is settled, as a guest does them. */
-static void op_sweep(struct world *w)
+void op_sweep(struct world *w)
 {
 	w->doing = "sweep";
-	done(w, store_sweep(w->store, NULL, NULL));
+	world_done(w, store_sweep(w->store, NULL, NULL));
 }
 
-static void op_snapshot(struct world *w, struct world_volume *v)
+/* Of one volume, with writes and a flush before the switch is settled, as a guest does them. */
+void op_snapshot(struct world *w, struct world_volume *v)
 {
 	struct world_root *r = NULL;
 
@@ -302,7 +302,7 @@ static void op_snapshot(struct world *w, struct world_volume *v)
 		return;
 	memset(r, 0, sizeof(*r));
 	snprintf(r->name, sizeof(r->name), "root%u", w->next_root++);
-	if (!done(w, volume_switch_prepare(v->open, NULL)))
+	if (!world_done(w, volume_switch_prepare(v->open, NULL)))
 		return;
 	if (chance(w, 4) == 0) {
 		volume_switch_abort(v->open);
@@ -313,18 +313,18 @@ static void op_snapshot(struct world *w, struct world_volume *v)
 		op_sweep(w);
 	memcpy(r->value, v->value, sizeof(r->value));
 	r->has_base = v->has_base;
-	if (w->broken || !done(w, volume_switch(v->open, NULL)))
+	if (w->broken || !world_done(w, volume_switch(v->open, NULL)))
 		return;
 	op_write(w, v, chance(w, 2));
 	if (!w->broken && chance(w, 2))
 		op_flush(w, v);
 	if (!w->broken && chance(w, 3) == 0)
 		op_sweep(w);
-	if (w->broken || !done(w, volume_switch_finish(v->open, NULL)))
+	if (w->broken || !world_done(w, volume_switch_finish(v->open, NULL)))
 		return;
 	op_write(w, v, false);
 	if (!w->broken)
-		done(w, snapshot_publish(w, v, r));
+		world_done(w, snapshot_publish(w, v, r));
 }
 
 static struct world_root *root_pick(struct world *w)
@@ -354,7 +354,7 @@ static void op_restore(struct world *w, unsigned i)
 		return;
 	ret = root_find(w->store, r->name, &root, NULL);
 	if (ret) {
-		done(w, ret);
+		world_done(w, ret);
 		return;
 	}
 	if (clone) {
@@ -368,7 +368,7 @@ static void op_restore(struct world *w, unsigned i)
 	ret = clone ? volume_clone(w->store, volume_name(i), &root, 0, NULL)
 		    : volume_restore(w->store, volume_name(i), &root, 0, NULL);
 	root_clear(&root);
-	if (!done(w, ret))
+	if (!world_done(w, ret))
 		return;
 	v->is = WORLD_THERE;
 	v->has_base = r->has_base;
@@ -377,7 +377,7 @@ static void op_restore(struct world *w, unsigned i)
 	volume_reopen(w, i);
 }
 
-static void op_root_remove(struct world *w)
+void op_root_remove(struct world *w)
 {
 	struct world_root *r = root_pick(w);
 	struct root root;
@@ -385,22 +385,22 @@ static void op_root_remove(struct world *w)
 
 	w->doing = "root_remove";
 	if (!r || ret) {
-		done(w, ret);
+		world_done(w, ret);
 		return;
 	}
 	r->is = WORLD_MAYBE;
-	if (done(w, root_remove(w->store, &root.id, NULL)))
+	if (world_done(w, root_remove(w->store, &root.id, NULL)))
 		r->is = WORLD_ABSENT;
 	root_clear(&root);
 }
 
-static void op_volume_remove(struct world *w, unsigned i)
+void op_volume_remove(struct world *w, unsigned i)
 {
 	w->doing = "volume_remove";
 	if (!volume_shut(w, i))
 		return;
 	w->volume[i].is = WORLD_MAYBE;
-	if (done(w, volume_remove(w->store, volume_name(i), NULL)))
+	if (world_done(w, volume_remove(w->store, volume_name(i), NULL)))
 		w->volume[i].is = WORLD_ABSENT;
 }
 
@@ -408,7 +408,7 @@ static void op_compact(struct world *w, unsigned i)
 {
 	w->doing = "compact";
 	if (volume_shut(w, i) &&
-	    done(w, volume_compact(w->store, volume_name(i), 2 + chance(w, 2), NULL)))
+	    world_done(w, volume_compact(w->store, volume_name(i), 2 + chance(w, 2), NULL)))
 		volume_reopen(w, i);
 }
 
@@ -445,12 +445,16 @@ static void volume_step(struct world *w, unsigned i, unsigned what)
 
 void world_step(struct world *w)
 {
-	unsigned what = chance(w, 70);
+	unsigned what = chance(w, 74);
 
 	if (what < 64)
 		volume_step(w, chance(w, WORLD_VOLUMES), what);
 	else if (what < 66)
 		op_root_remove(w);
+	else if (what < 68)
+		op_export(w, chance(w, WORLD_BACKUPS));
+	else if (what < 70)
+		op_import(w, chance(w, WORLD_BACKUPS));
 	else
 		op_sweep(w);
 }
@@ -504,7 +508,7 @@ static void memory_compare(struct world *w, const struct world_root *r, const st
 			     &stack, NULL);
 
 	if (ret) {
-		done(w, ret);
+		world_done(w, ret);
 		return;
 	}
 	for (unsigned i = 0; i < WORLD_BLOCKS && !w->broken; i++) {
@@ -512,7 +516,8 @@ static void memory_compare(struct world *w, const struct world_root *r, const st
 
 		stack_lookup(stack, i, 1, &run);
 		WORLD_CHECK(w, (run.kind == STACK_LAYER) == (r->memory[i] != 0));
-		if (run.kind == STACK_LAYER && done(w, layer_read(run.layer, i, 1, page, NULL)))
+		if (run.kind == STACK_LAYER &&
+		    world_done(w, layer_read(run.layer, i, 1, page, NULL)))
 			WORLD_CHECK(w, sector_value(w, page) == r->memory[i]);
 	}
 	stack_close(stack);
@@ -525,7 +530,7 @@ static void root_compare(struct world *w, const struct world_root *r, const stru
 	int ret = volume_open_root(w->store, root, 0, &volume, NULL);
 
 	if (ret) {
-		done(w, ret);
+		world_done(w, ret);
 		return;
 	}
 	volume_base_reader(volume, base_read, NULL);
@@ -535,27 +540,30 @@ static void root_compare(struct world *w, const struct world_root *r, const stru
 	if (!r->has_memory || w->broken)
 		return;
 	memory_compare(w, r, root);
-	if (!w->broken && done(w, blob_get(w->store, &root->device_state, &blob, NULL)))
+	if (!w->broken && world_done(w, blob_get(w->store, &root->device_state, &blob, NULL)))
 		WORLD_CHECK(w, memcmp(blob, r->name, sizeof(r->name)) == 0);
 	free(blob);
 }
 
-static void root_recover(struct world *w, struct world_root *r)
+/* `settled`: what names there are is durable, so that it cannot change any more. */
+static void root_recover(struct world *w, struct world_root *r, bool settled)
 {
 	struct root root;
 	int ret = root_find(w->store, r->name, &root, NULL);
 
 	if (ret == -ENOENT) {
 		WORLD_CHECK(w, r->is != WORLD_THERE);
-		r->is = WORLD_ABSENT;
+		if (settled)
+			r->is = WORLD_ABSENT;
 		return;
 	}
 	if (ret) {
-		done(w, ret);
+		world_done(w, ret);
 		return;
 	}
 	WORLD_CHECK(w, r->is != WORLD_ABSENT);
-	r->is = WORLD_THERE;
+	if (settled)
+		r->is = WORLD_THERE;
 	root_compare(w, r, &root);
 	root_clear(&root);
 }
@@ -573,12 +581,12 @@ static void volume_recover(struct world *w, unsigned i, bool lost)
 		v->is = WORLD_ABSENT;
 		return;
 	}
-	if (!done(w, ret) || !volume_reopen(w, i))
+	if (!world_done(w, ret) || !volume_reopen(w, i))
 		return;
 	WORLD_CHECK(w, v->is != WORLD_ABSENT);
 	v->is = WORLD_THERE;
 	v->has_base = m.base.path[0];
-	if (!done(w, volume_read(v->open, 0, sizeof(bytes), bytes)))
+	if (!world_done(w, volume_read(v->open, 0, sizeof(bytes), bytes)))
 		return;
 	for (unsigned s = 0; s < WORLD_SECTORS; s++) {
 		uint32_t value = sector_value(w, bytes + s * VOLUME_SECTOR);
@@ -609,24 +617,24 @@ static void store_recover(struct world *w)
 
 	/* A disk that stopped in the middle has problems, but not of this kind. */
 	WORLD_CHECK(w, ret <= 0 || (w->disk && sim_disk_has_stopped(w->disk)));
-	done(w, ret);
+	world_done(w, ret);
 }
 
 bool world_recover(struct world *w, bool lost)
 {
-	if (!done(w, world_begin(w))) {
+	if (!world_done(w, world_begin(w))) {
 		w->store = NULL;
 		return false;
 	}
 	store_recover(w);
 	for (unsigned i = 0; i < WORLD_VOLUMES && !w->broken; i++)
 		volume_recover(w, i, lost);
-	/* With volumes open, so that what they are is known; twice, so that nothing reachable goes.
-	 */
+	/* With volumes open, so that what they are is known; twice, so that nothing reachable goes:
+	 * the sweep, which also syncs the names of roots, is in between. */
 	for (unsigned n = 0; n < 2 && !w->broken; n++) {
 		for (unsigned i = 0; i < WORLD_ROOTS && !w->broken; i++)
 			if (w->root[i].name[0])
-				root_recover(w, &w->root[i]);
+				root_recover(w, &w->root[i], n == 1);
 		if (!w->broken && n == 0)
 			op_sweep(w);
 	}
@@ -654,5 +662,7 @@ void world_destroy(struct world *w)
 {
 	if (w->store)
 		world_end(w);
+	for (unsigned i = 0; i < WORLD_BACKUPS; i++)
+		free(w->backup[i].bytes);
 	free(w);
 }

@@ -14,6 +14,7 @@
 
 #define WORLD_VOLUMES 3u
 #define WORLD_ROOTS   16u
+#define WORLD_BACKUPS 2u
 #define WORLD_SIZE    (24 * STORE_BLOCK - 3 * VOLUME_SECTOR)
 #define WORLD_SECTORS (WORLD_SIZE / VOLUME_SECTOR)
 #define WORLD_BLOCKS  24u
@@ -40,6 +41,13 @@ struct world_root {
 	uint32_t memory[WORLD_BLOCKS];
 };
 
+/* A root that was exported, and what it is. */
+struct world_backup {
+	uint8_t *bytes; /* NULL: none was */
+	size_t size, at;
+	struct world_root root;
+};
+
 struct world {
 	struct sim_disk *disk; /* NULL: io is made by `process` */
 	struct store_io *(*process)(void *arg);
@@ -50,6 +58,7 @@ struct world {
 	struct store *store;
 	struct world_volume volume[WORLD_VOLUMES];
 	struct world_root root[WORLD_ROOTS];
+	struct world_backup backup[WORLD_BACKUPS]; /* the second has only what the first has not */
 	bool broken; /* an operation failed: the world stands still until it is recovered */
 	const char *doing;
 };
@@ -67,6 +76,8 @@ void world_end(struct world *w);
 void world_step(struct world *w);
 /* One of each that matters for crashes. Stops when the world breaks. */
 void world_script(struct world *w);
+/* Likewise of exports and imports, into a store from which all went meanwhile. */
+void world_script_backup(struct world *w);
 
 /*
  * Compare all of it with the model; what may be either becomes what it is. `lost`: not only the

@@ -5,6 +5,7 @@
  */
 #include "tests/unit/unit.h"
 
+#include "snapshot/backup.h"
 #include "tests/store_world.h"
 #include "vmm/base/log.h"
 
@@ -13,14 +14,20 @@
 static uint64_t seeds = 1;
 static unsigned every = 1;
 
+typedef void world_life(struct world *w);
+static const struct {
+	world_life *life;
+	uint64_t seed; /* where calls fail */
+} lives[] = {{world_script, 7}, {world_script_backup, 9}};
+
 /* Run the script until the disk stops, and end the process. False: it did not stop any more. */
-static bool run_until(struct world *w, unsigned stop)
+static bool run_until(struct world *w, world_life *life, unsigned stop)
 {
 	bool stopped;
 
 	sim_disk_stop_at(w->disk, stop);
 	if (world_begin(w) == 0) {
-		world_script(w);
+		life(w);
 		world_end(w);
 	} else {
 		w->store = NULL;
@@ -41,11 +48,12 @@ static void restart(struct sim_disk *disk, bool kill, unsigned survival)
  * One crash in the script, another in the recovery if there is one that late, and then none. Each
  * is a kill or a power failure.
  */
-static bool crash_once(uint64_t seed, unsigned stop, bool kill, bool kill_again, unsigned survival)
+static bool crash_once(world_life *life, uint64_t seed, unsigned stop, bool kill, bool kill_again,
+		       unsigned survival)
 {
 	struct sim_disk *disk = sim_disk_create(seed);
 	struct world *w = world_create(seed, disk, NULL, NULL);
-	bool stopped = run_until(w, stop);
+	bool stopped = run_until(w, life, stop);
 
 	restart(disk, kill, survival);
 	sim_disk_stop_at(disk, sim_disk_changes(disk) + stop % 23);
@@ -69,15 +77,18 @@ static bool crash_once(uint64_t seed, unsigned stop, bool kill, bool kill_again,
 
 static void crash_all(bool kill, bool kill_again, unsigned survival)
 {
-	unsigned points = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(lives); i++) {
+		unsigned points = 0;
 
-	for (uint64_t seed = 1; seed <= seeds; seed++)
-		for (unsigned stop = (survival * 2 + kill) % every; crash_once(
-			     seed * 1000 + survival * 2 + kill, stop, kill, kill_again, survival);
-		     stop += every)
-			points++;
-	print_message("%u crash points\n", points);
-	assert_true(points * every > 100);
+		for (uint64_t seed = 1; seed <= seeds; seed++)
+			for (unsigned stop = (survival * 2 + kill) % every;
+			     crash_once(lives[i].life, seed * 1000 + survival * 2 + kill, stop,
+					kill, kill_again, survival);
+			     stop += every)
+				points++;
+		print_message("%u crash points\n", points);
+		assert_true(points * every > 100);
+	}
 }
 
 static void nothing_survives(void **state)
@@ -116,8 +127,81 @@ static void killed_then_power(void **state)
 	crash_all(true, false, SIM_NOTHING);
 }
 
+/* An import that is killed anywhere, and then done again, which goes on with what came. */
+
+static int tape_read(void *arg, void *bytes, size_t size)
+{
+	struct world_backup *from = arg;
+
+	if (size > from->size - from->at)
+		return -ENODATA;
+	memcpy(bytes, from->bytes + from->at, size);
+	from->at += size;
+	return 0;
+}
+
+/* In a process of its own. */
+static int import_once(struct sim_disk *disk, struct world_backup *tape,
+		       struct backup_report *report)
+{
+	const struct backup_pipe pipe = {.read = tape_read, .arg = tape};
+	struct store *store;
+	int ret = store_open(sim_disk_process(disk), &store, NULL);
+
+	tape->at = 0;
+	if (ret)
+		return ret;
+	ret = backup_import(store, NULL, &pipe, report, NULL);
+	store_close(store);
+	return ret;
+}
+
+static bool import_crash(struct world_backup *tape, unsigned stop, unsigned *shared)
+{
+	struct sim_disk *disk = sim_disk_create(stop + 1);
+	struct backup_report report;
+	struct store *store;
+	struct root root;
+	bool stopped;
+
+	sim_disk_stop_at(disk, stop);
+	import_once(disk, tape, &report);
+	stopped = sim_disk_has_stopped(disk);
+	sim_disk_revive(disk);
+	assert_int_equal(import_once(disk, tape, &report), 0);
+	*shared += report.was_there ? 0 : report.shared;
+	/* What the first one had not synced the second one did. */
+	sim_disk_power_cycle(disk, SIM_NOTHING);
+	assert_int_equal(store_open(sim_disk_process(disk), &store, NULL), 0);
+	assert_int_equal(root_find(store, tape->root.name, &root, NULL), 0);
+	assert_int_equal(root_verify(store, &root.id, NULL), 0);
+	assert_int_equal(store_check(store, true, NULL, NULL, NULL), 0);
+	root_clear(&root);
+	store_close(store);
+	sim_disk_destroy(disk);
+	return stopped;
+}
+
+static void imports_go_on(void **state)
+{
+	struct sim_disk *disk = sim_disk_create(5);
+	struct world *w = world_create(5, disk, NULL, NULL);
+	unsigned stop = 0, shared = 0;
+
+	(void)state;
+	assert_int_equal(world_begin(w), 0);
+	world_script_backup(w);
+	world_end(w);
+	while (import_crash(&w->backup[0], stop, &shared))
+		stop++;
+	print_message("%u crash points, %u layers found\n", stop, shared);
+	assert_true(stop > 30 && shared > 20);
+	world_destroy(w);
+	sim_disk_destroy(disk);
+}
+
 /* The k-th call fails. */
-static bool fail_once(uint64_t seed, unsigned call, enum sim_fault fault)
+static bool fail_once(world_life *life, uint64_t seed, unsigned call, enum sim_fault fault)
 {
 	struct sim_disk *disk = sim_disk_create(seed);
 	struct world *w = world_create(seed, disk, NULL, NULL);
@@ -125,7 +209,7 @@ static bool fail_once(uint64_t seed, unsigned call, enum sim_fault fault)
 
 	sim_disk_fail_at(disk, call, fault);
 	if (world_begin(w) == 0) {
-		world_script(w);
+		life(w);
 		world_end(w);
 	} else {
 		w->store = NULL;
@@ -144,12 +228,14 @@ static bool fail_once(uint64_t seed, unsigned call, enum sim_fault fault)
 
 static void fail_all(enum sim_fault fault)
 {
-	unsigned call = (unsigned)fault % every;
+	for (unsigned i = 0; i < ARRAY_SIZE(lives); i++) {
+		unsigned call = (unsigned)fault % every;
 
-	while (fail_once(7, call, fault))
-		call += every;
-	print_message("%u calls\n", call);
-	assert_true(call > 200);
+		while (fail_once(lives[i].life, lives[i].seed, call, fault))
+			call += every;
+		print_message("%u calls\n", call);
+		assert_true(call > 200);
+	}
 }
 
 static void calls_fail(void **state)
@@ -185,6 +271,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(anything_survives),
 		cmocka_unit_test(killed),
 		cmocka_unit_test(killed_then_power),
+		cmocka_unit_test(imports_go_on),
 		cmocka_unit_test(calls_fail),
 		cmocka_unit_test(disk_is_full),
 		cmocka_unit_test(calls_are_interrupted),

@@ -49,6 +49,8 @@ struct option_said {
 	const char *name, *value; /* "" for a switch */
 };
 
+#define OPTIONS_SINCE_MAX 64u
+
 /* All options, whatever the command; unset ones have their defaults. */
 struct options {
 	const char *kernel, *initrd, *append;
@@ -78,6 +80,9 @@ struct options {
 	const char *comment, *as, *from, *image;
 	bool disk_only, discard, tree, pages;
 	const char *picture; /* of pages: a file's path */
+	const char *output, *name, *have; /* of backups */
+	unsigned since_count;
+	const char *since[OPTIONS_SINCE_MAX];
 	unsigned said_count;
 	struct option_said said[OPTIONS_SAID_MAX];
 	size_t said_used;

@@ -403,6 +403,38 @@ static int set_png(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_output(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->output = value;
+	return 0;
+}
+
+static int set_since(struct options *o, const char *value, struct error *err)
+{
+	if (o->since_count == OPTIONS_SINCE_MAX)
+		return error_set(err, -EINVAL, "give the latest ones", "more than %u --since",
+				 OPTIONS_SINCE_MAX);
+	o->since[o->since_count++] = value;
+	return 0;
+}
+
+static int set_have(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->have = value;
+	return 0;
+}
+
+static int set_name(struct options *o, const char *value, struct error *err)
+{
+	if (!text_is_name(value))
+		return error_set(err, -EINVAL, "use letters, digits, . _ and -",
+				 "snapshot '%s': no such name can be", value);
+	o->name = value;
+	return 0;
+}
+
 static int set_timeout(struct options *o, const char *value, struct error *err)
 {
 	uint64_t seconds;
@@ -484,6 +516,12 @@ static const struct option_spec specs[] = {
 	 set_tree},
 	{0, "pages", NULL, "compare two snapshots' memory, page by page", CMD_SNAPSHOT, set_pages},
 	{0, "png", "FILE", "likewise, and draw it: a pixel a page", CMD_SNAPSHOT, set_png},
+	{'o', "output", "FILE", "export to a file, not to standard output", CMD_SNAPSHOT,
+	 set_output},
+	{0, "since", "SNAPSHOT", "export without the layers of this one; may be repeated",
+	 CMD_SNAPSHOT, set_since},
+	{0, "have", "FILE", "export without the layers that this list has", CMD_SNAPSHOT, set_have},
+	{0, "name", "NAME", "import under another name", CMD_SNAPSHOT, set_name},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
 	{0, "timeout", "SECONDS", "how long the guest may take before it is forced (default: 30)",
 	 CMD_STOP, set_timeout},

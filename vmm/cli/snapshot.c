@@ -9,6 +9,7 @@
 #include "snapshot/root.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/instance.h"
+#include "vmm/cli/backup.h"
 #include "vmm/cli/client.h"
 #include "vmm/cli/guest_config.h"
 #include "vmm/cli/snapshot.h"
@@ -512,6 +513,8 @@ int cmd_snapshot(const struct options *options)
 		{"rm", "SNAPSHOT", 1, 1, snapshot_rm},
 		{"diff", "SNAPSHOT SNAPSHOT", 2, 2, snapshot_diff},
 		{"verify", "SNAPSHOT", 1, 1, snapshot_verify},
+		{"export", "SNAPSHOT", 1, 1, backup_cmd_export},
+		{"import", "[FILE]", 0, 1, backup_cmd_import},
 		{0},
 	};
 

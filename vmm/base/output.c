@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* A file under a temporary name beside its place, until it is whole: write, fsync, rename, fsync.
  */
+#include "vmm/base/output.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,8 +11,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include "block/export_impl.h"
 
 #define NAME_ROOM 32 /* ".part-", 16 digits and the end */
 
@@ -22,7 +22,8 @@ static int failed(const struct output *o, int code, const char *what, struct err
 		remedy = "make room, or export to another file system";
 	else if (code == -EACCES || code == -EROFS || code == -ENOENT)
 		remedy = "check the directory";
-	return error_set(err, code, remedy, "image '%s': %s: %s", o->path, what, error_name(code));
+	return error_set(err, code, remedy, "%s '%s': %s: %s", o->noun, o->path, what,
+			 error_name(code));
 }
 
 /* What has the name must be ours to replace: no device, and no file unless told so. */
@@ -34,20 +35,21 @@ static int place_check(const struct output *o, struct error *err)
 		return errno == ENOENT ? 0 : failed(o, -errno, "look", err);
 	if (!S_ISREG(st.st_mode))
 		return error_set(err, -EEXIST, "give a new name",
-				 "image '%s': there is something that is no file", o->path);
+				 "%s '%s': there is something that is no file", o->noun, o->path);
 	if (!o->replace)
 		return error_set(err, -EEXIST, "remove it, or give a new name",
-				 "image '%s': there is such a file", o->path);
+				 "%s '%s': there is such a file", o->noun, o->path);
 	return 0;
 }
 
-int output_open(struct output *o, const char *path, bool replace, struct error *err)
+int output_open(struct output *o, const char *noun, const char *path, bool replace,
+		struct error *err)
 {
 	size_t room = strlen(path) + NAME_ROOM;
 	uint64_t number;
 	int ret;
 
-	*o = (struct output){.path = path, .replace = replace, .fd = -1};
+	*o = (struct output){.noun = noun, .path = path, .replace = replace, .fd = -1};
 	ret = place_check(o, err);
 	if (ret)
 		return ret;
