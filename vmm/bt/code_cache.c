@@ -20,6 +20,8 @@
 #define INSNS_MAX  (1u << 14)
 #define LINKS_MAX  (1u << 16)
 #define ONE_BLOCK  512u /* more of anything than a block has */
+/* Of a part's code; a part is a multiple of it. */
+#define MAPPED_AHEAD (256u << 10)
 
 #define HEAT_HOT     3u /* times seen */
 #define BAN_FIRST    4u /* likewise; each one twice as long */
@@ -50,7 +52,7 @@ static int memory_map(struct code_cache *c)
 
 static bool part_create(struct code_part *p, uint8_t *begin)
 {
-	p->begin = p->used = begin;
+	p->begin = p->used = p->mapped = begin;
 	p->end = begin + PART_SIZE;
 	p->blocks = calloc(BLOCKS_MAX, sizeof(*p->blocks));
 	p->insns = calloc(INSNS_MAX, sizeof(*p->insns));
@@ -90,6 +92,7 @@ int code_cache_create(const struct guest_memory *memory, struct code_cache **out
 	c->size = CODE_KEPT + (size_t)CODE_PARTS * PART_SIZE;
 	c->page_count = (last->base + last->size) / MEMORY_PAGE_SIZE;
 	ret = memory_map(c);
+	c->fault_price = 1;
 	c->hash = calloc(HASH_SIZE, sizeof(struct block *));
 	c->pages = calloc(c->page_count, sizeof(struct block *));
 	c->heat = calloc(c->page_count, sizeof(*c->heat));
@@ -205,14 +208,25 @@ static struct code_part *filling(struct code_cache *c)
 	return &c->part[c->filling];
 }
 
+/* Pages for code that is to come, many at a time: a fault each takes longer, and there are two. */
+static void map_ahead(const struct code_cache *c, struct code_part *p, size_t bytes)
+{
+	while (p->used + bytes > p->mapped) {
+		madvise(p->mapped, MAPPED_AHEAD, MADV_POPULATE_WRITE);
+		madvise(code_cache_executed(c, p->mapped), MAPPED_AHEAD, MADV_POPULATE_READ);
+		p->mapped += MAPPED_AHEAD;
+	}
+}
+
 uint8_t *code_cache_room(struct code_cache *c, size_t bytes)
 {
-	const struct code_part *p = filling(c);
+	struct code_part *p = filling(c);
 
 	if (bytes > (size_t)(p->end - p->used) || p->block_count + 2 > BLOCKS_MAX ||
 	    p->insn_count + ONE_BLOCK > INSNS_MAX || p->link_count + ONE_BLOCK > LINKS_MAX ||
 	    p->point_count + ONE_BLOCK > POINTS_MAX)
 		return NULL;
+	map_ahead(c, p, bytes);
 	return p->used;
 }
 
@@ -503,7 +517,7 @@ bool code_cache_suspect(struct code_cache *c, const uint8_t *at, bool good)
 {
 	struct page_heat *h;
 	struct block *b;
-	unsigned price = good ? 1 : VAIN_PRICE;
+	unsigned price = (good ? 1 : VAIN_PRICE) * c->fault_price;
 	bool cold = false;
 
 	pthread_mutex_lock(&c->lock);

@@ -65,7 +65,7 @@ enum fault_string { STRING_SOURCE = 1, STRING_TARGET = 2, STRING_WRITES = 4 };
  * How often code of a page was seen running: more than a few times, it is hot. Then it has a credit
  * of faults, some to begin with, and some more each time that it is seen. Without any left windows
  * cost more than they gain, and it is as it was before, for a while: longer each time, as a new
- * process faults for a moment only.
+ * process faults for a moment only. Where a fault of the host's costs more, it takes more of it.
  */
 struct page_heat {
 	uint8_t seen, banned, ban; /* how long the next time */
@@ -77,6 +77,7 @@ struct page_heat {
 
 struct code_part {
 	uint8_t *begin, *end, *used; /* as written */
+	uint8_t *mapped;             /* as far as the host has pages there, for all it knows */
 	struct block *blocks;
 	struct insn *insns; /* of which code knows the addresses */
 	struct block_link *links;
@@ -97,6 +98,7 @@ struct code_cache {
 	struct block **hash;
 	struct block **pages;         /* by guest page: those that begin there */
 	struct page_heat *heat;       /* likewise */
+	unsigned fault_price;         /* of a fault, in credit: at least 1 */
 	_Atomic uint64_t *is_code;    /* a bit a guest page: it has blocks, or is about to */
 	_Atomic uint64_t *is_settled; /* and nobody writes there any more without telling */
 	pthread_mutex_t claim_lock;   /* of whoever claims a page until it is settled; the outer */
