@@ -93,8 +93,10 @@ static int with_hibernation(const char *guest,
 {
 	struct root *root = calloc(1, sizeof(*root));
 	struct store *store;
-	int ret = !root ? -ENOMEM : cli_store_exists() ? cli_store_open(&store, err) : -ENOENT;
+	int ret = root ? -ENOENT : -ENOMEM;
 
+	if (root && cli_store_exists())
+		ret = cli_store_open(&store, err);
 	if (ret == 0) {
 		ret = root_find_kind(store, ROOT_HIBERNATION, guest, root, err);
 		if (ret == 0) {
