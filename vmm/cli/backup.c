@@ -102,6 +102,7 @@ static const char *plural(unsigned count)
 static void report_print(const struct options *o, const struct backup_report *r, const char *done,
 			 const char *not_done)
 {
+	bool small = r->bytes < 1048576;
 	char id[STORE_ID_TEXT];
 	struct json_object *row;
 
@@ -110,8 +111,10 @@ static void report_print(const struct options *o, const struct backup_report *r,
 		if (r->was_there)
 			printf("it was here\n");
 		else
-			printf("%u layer%s %s, %u %s, %.1f MiB\n", r->layers, plural(r->layers),
-			       done, r->shared, not_done, (double)r->bytes / 1048576.0);
+			printf("%u layer%s %s, %u %s, %.1f %s\n", r->layers, plural(r->layers),
+			       done, r->shared, not_done,
+			       (double)r->bytes / (small ? 1024.0 : 1048576.0),
+			       small ? "KiB" : "MiB");
 		return;
 	}
 	store_id_text(&r->id, id);
