@@ -417,7 +417,8 @@ static int sim_truncate(struct store_io *io, int file, uint64_t size)
 	if (size > SPARE)
 		return -EFBIG;
 	write_note(inode, size, NULL, 0, true);
-	memset(inode->now + size, 0, SPARE - size);
+	if (size < inode->size)
+		memset(inode->now + size, 0, inode->size - size);
 	inode->size = size;
 	return 0;
 }

@@ -19,7 +19,7 @@
 
 /* Where a stream goes, or comes from. */
 struct backup_end {
-	struct output *file; /* NULL: descriptor */
+	struct output *file; /* NULL: the descriptor */
 	int fd;
 	uint64_t bytes;
 	uint64_t told_ns; /* when progress was told last; 0: nobody looks */
@@ -50,26 +50,27 @@ static void progress_end(const struct backup_end *end)
 		fprintf(stderr, "\r\033[K");
 }
 
+static int bytes_write(int fd, const char *at, size_t left)
+{
+	while (left) {
+		ssize_t n = write(fd, at, left);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		at += n;
+		left -= (size_t)n;
+	}
+	return 0;
+}
+
 static int end_write(void *arg, const void *bytes, size_t size)
 {
 	struct backup_end *end = arg;
-	const char *at = bytes;
-	int ret = 0;
+	int ret = end->file ? output_write(end->file, bytes, size, end->bytes)
+			    : bytes_write(end->fd, bytes, size);
 
-	if (end->file) {
-		ret = output_write(end->file, bytes, size, end->bytes);
-	} else {
-		for (size_t left = size; left && ret == 0;) {
-			ssize_t n = write(end->fd, at, left);
-
-			if (n < 0 && errno != EINTR)
-				ret = -errno;
-			if (n > 0) {
-				at += n;
-				left -= (size_t)n;
-			}
-		}
-	}
 	progress(end, size);
 	return ret;
 }
@@ -101,6 +102,7 @@ static const char *plural(unsigned count)
 static void report_print(const struct options *o, const struct backup_report *r, const char *done,
 			 const char *not_done)
 {
+	bool small = r->bytes < 1048576;
 	char id[STORE_ID_TEXT];
 	struct json_object *row;
 
@@ -109,8 +111,10 @@ static void report_print(const struct options *o, const struct backup_report *r,
 		if (r->was_there)
 			printf("it was here\n");
 		else
-			printf("%u layer%s %s, %u %s, %.1f MiB\n", r->layers, plural(r->layers),
-			       done, r->shared, not_done, (double)r->bytes / 1048576.0);
+			printf("%u layer%s %s, %u %s, %.1f %s\n", r->layers, plural(r->layers),
+			       done, r->shared, not_done,
+			       (double)r->bytes / (small ? 1024.0 : 1048576.0),
+			       small ? "KiB" : "MiB");
 		return;
 	}
 	store_id_text(&r->id, id);
