@@ -69,17 +69,13 @@ struct options {
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
-	bool engine_given;
 	enum translation translation;
-	bool paravirtual;
-	bool detach;
-	bool force;
-	bool json;
+	bool engine_given, paravirtual, detach, force, json;
 	unsigned timeout_s;
 	/* Of snapshots, volumes and images. */
 	const char *comment, *as, *from, *image;
 	bool disk_only, discard, tree, pages;
-	const char *picture; /* of pages: a file's path */
+	const char *picture;              /* of pages: a file's path */
 	const char *output, *name, *have; /* of backups */
 	unsigned since_count;
 	const char *since[OPTIONS_SINCE_MAX];
