@@ -8,26 +8,15 @@
 #include <unistd.h>
 
 #include "snapshot/root.h"
-#include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/instance.h"
-#include "vmm/cli/client.h"
 #include "vmm/cli/guest_config.h"
 #include "vmm/cli/record.h"
+#include "vmm/cli/snapshot_guest.h"
 #include "vmm/cli/snapshot_pages.h"
 #include "vmm/cli/store_open.h"
 #include "vmm/cli/table.h"
 #include "vmm/cli/verbs.h"
-
-#define POLL_NS    20000000L
-#define STOP_TRIES 500u /* ten seconds */
-
-static void nap(void)
-{
-	const struct timespec time = {.tv_nsec = POLL_NS};
-
-	nanosleep(&time, NULL);
-}
 
 static void add_text(struct json_object *to, const char *key, const char *text)
 {
@@ -55,52 +44,6 @@ static void name_make(const char *of, char out[TEXT_NAME_MAX + 1])
 	gmtime_r(&now, &tm);
 	snprintf(out, TEXT_NAME_MAX + 1, "%.32s-%04d%02d%02d-%02d%02d%02d", of, tm.tm_year + 1900,
 		 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-}
-
-/* Until the guest says how it ended. */
-static int guest_wait(const char *guest, struct json_object **out, struct error *err)
-{
-	for (;;) {
-		struct json_object *answer;
-		const char *state;
-		int ret = client_request(guest, "GET", "/v1/snapshot", NULL, &answer, err);
-
-		if (ret)
-			return ret;
-		state = json_object_get_string(json_object_object_get(answer, "state"));
-		if (state && strcmp(state, "complete") == 0) {
-			*out = answer;
-			return 0;
-		}
-		if (!state || strcmp(state, "pending") != 0) {
-			const char *why =
-				json_object_get_string(json_object_object_get(answer, "error"));
-
-			error_set(err, -EIO, NULL, "snapshot: %s", why ? why : "it failed");
-			json_object_put(answer);
-			return -EIO;
-		}
-		json_object_put(answer);
-		nap();
-	}
-}
-
-static int guest_snapshot(const struct options *o, const char *guest, const char *name,
-			  struct json_object **out, struct error *err)
-{
-	struct json_object *body = json_object_new_object(), *answer;
-	int ret;
-
-	add_text(body, "name", name);
-	add_text(body, "comment", o->comment);
-	json_object_object_add(body, "disk_only", json_object_new_boolean(o->disk_only));
-	ret = client_request(guest, "POST", "/v1/snapshot", json_object_to_json_string(body),
-			     &answer, err);
-	json_object_put(body);
-	if (ret)
-		return ret;
-	json_object_put(answer);
-	return guest_wait(guest, out, err);
 }
 
 /* Of a volume that no guest has. */
@@ -178,7 +121,7 @@ static int snapshot_create_words(const struct options *o, const struct verb_word
 		ret = error_set(err, -EINVAL, "use letters, digits, . _ and -",
 				"snapshot '%s': no such name can be", name);
 	else if (instance_is_running(of, NULL))
-		ret = guest_snapshot(o, of, name, &facts, err);
+		ret = snapshot_guest_take(of, name, o->comment, o->disk_only, &facts, err);
 	else if (cli_store_has_volume(of))
 		ret = volume_snapshot(o, store, of, name, &facts, err);
 	else
@@ -489,115 +432,6 @@ static int snapshot_diff(const struct options *o, const struct verb_words *w, st
 
 /* Restoring. */
 
-struct restore {
-	const struct root *root;
-	const struct options *options;
-	const char *guest, *as; /* as NULL: in place */
-	char volume[TEXT_NAME_MAX + 1];
-	struct options run;
-	struct guest_plan plan;
-};
-
-/* A volume that goes by another name in a guest that is one more. */
-static const char *volume_as(void *arg, const char *name)
-{
-	struct restore *r = arg;
-
-	snprintf(r->volume, sizeof(r->volume), "%.30s.%.32s", r->as, name);
-	return r->volume;
-}
-
-static int guest_end(const struct restore *r, struct error *err)
-{
-	struct json_object *answer;
-	int ret;
-
-	if (!instance_is_running(r->guest, NULL))
-		return 0;
-	if (!r->options->discard)
-		return error_set(err, -EBUSY,
-				 "take a snapshot of it first, then give --discard; or --as NAME",
-				 "guest '%s': it runs, and its present state would be lost",
-				 r->guest);
-	ret = client_request(r->guest, "POST", "/v1/stop", "{\"force\": true}", &answer, err);
-	if (ret)
-		return ret;
-	json_object_put(answer);
-	for (unsigned i = 0; i < STOP_TRIES; i++) {
-		if (!instance_is_running(r->guest, NULL))
-			return 0;
-		nap();
-	}
-	return error_set(err, -ETIMEDOUT, "see lodge info", "guest '%s': it does not end",
-			 r->guest);
-}
-
-static int volumes_place(struct store *store, const struct root *root, struct restore *r,
-			 struct error *err)
-{
-	int ret = 0;
-
-	for (unsigned i = 0; i < root->volume_count && ret == 0; i++) {
-		const char *name = root->volumes[i].name;
-
-		if (r->as)
-			ret = volume_clone(store, volume_as(r, name), root, i, err);
-		else if (cli_store_has_volume(name))
-			ret = volume_restore(store, name, root, i, err);
-		else
-			ret = volume_clone(store, name, root, i, err);
-	}
-	return ret;
-}
-
-static const char *disk_as(void *arg, const char *name)
-{
-	const struct restore *r = arg;
-
-	return root_volume_index(r->root, name) >= 0 ? volume_as(arg, name) : NULL;
-}
-
-static int options_restore(const struct root *root, struct restore *r, struct error *err)
-{
-	const struct options *o = r->options;
-	int ret;
-
-	r->root = root;
-	ret = guest_config_parse(root->config, r->as ? disk_as : NULL, r, &r->run, err);
-	if (ret)
-		return error_prefix(err, ret, "snapshot '%s'", root->name);
-	if (o->engine_given)
-		r->run.engine = o->engine;
-	r->run.detach = true;
-	r->plan = (struct guest_plan){.options = &r->run,
-				      .name = r->as ? r->as : r->guest,
-				      .kernel = r->run.kernel,
-				      .initrd = r->run.initrd,
-				      .from = root,
-				      .ready_fd = -1};
-	if (!r->run.kernel)
-		return error_set(err, -EINVAL, NULL, "snapshot '%s': its guest has no kernel",
-				 root->name);
-	return 0;
-}
-
-static int root_prepare(struct store *store, struct root *root, struct restore *r,
-			struct error *err)
-{
-	int ret;
-
-	r->guest = guest_config_name(root->config);
-	if (root->kind != ROOT_VM || !r->guest)
-		return error_set(err, -EINVAL, "restore its volumes: lodge volume clone",
-				 "snapshot '%s': it has disks only", root->name);
-	if (r->as && instance_is_running(r->as, NULL))
-		return error_set(err, -EBUSY, "give another name", "guest '%s': it runs", r->as);
-	ret = options_restore(root, r, err);
-	if (ret == 0 && !r->as)
-		ret = guest_end(r, err);
-	return ret ? ret : volumes_place(store, root, r, err);
-}
-
 static int snapshot_restore(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	struct restore *r = calloc(1, sizeof(*r));
@@ -606,11 +440,13 @@ static int snapshot_restore(const struct options *o, const struct verb_words *w,
 	int ret = r && root ? cli_store_open(&store, err) : -ENOMEM;
 
 	if (ret == 0) {
-		r->options = o;
-		r->as = o->as;
+		*r = (struct restore){.root = root,
+				      .as = o->as,
+				      .engine = o->engine_given ? o->engine : NULL,
+				      .discard = o->discard};
 		ret = root_find(store, w->word[0], root, err);
 		if (ret == 0)
-			ret = root_prepare(store, root, r, err);
+			ret = restore_prepare(store, r, err);
 		/* The guest's process opens it for itself. */
 		store_close(store);
 	}
