@@ -77,7 +77,9 @@ struct options {
 	/* Of snapshots and volumes. */
 	const char *comment, *as;
 	bool disk_only, discard, tree, pages;
-	const char *picture; /* of pages: a file's path */
+	const char *picture;                                     /* of pages: a file's path */
+	const char *drill_scenarios, *drill_ready, *drill_check; /* NULL: not given */
+	unsigned drill_port;                                     /* 0: not given */
 	unsigned said_count;
 	struct option_said said[OPTIONS_SAID_MAX];
 	size_t said_used;
@@ -119,7 +121,8 @@ enum {
 	CMD_VOLUME = 1 << 15,
 	CMD_SNAPSHOT = 1 << 16,
 	CMD_STORE = 1 << 17,
-	CMD_ALL = (1 << 18) - 1,
+	CMD_DRILL = 1 << 18,
+	CMD_ALL = (1 << 19) - 1,
 };
 
 struct option_spec {
