@@ -65,10 +65,16 @@ void drill_end(struct drill *drill);
 /* drill_world.c: -errno with the scenario's own words; its measures are added to `row`. */
 int drill_world_run(const struct drill *drill, const struct drill_scenario *scenario,
 		    struct json_object *row, struct error *err);
-/* In a world: open the store that is there now, and find the snapshot in it. */
-int drill_world_open(struct drill_run *run, struct error *err);
+/* In a world: let another directory be the store; open the one that is there now; find the snapshot
+ * in it. */
+int drill_world_store(const char *directory, struct error *err);
+int drill_world_reopen(struct drill_run *run, struct error *err);
+int drill_world_find(struct drill_run *run, struct error *err);
 /* `from`, a file or a directory with what is mounted in it, is seen at `to` from now on. */
 int drill_world_bind(const char *from, const char *to, struct error *err);
+
+/* `directory`/`file`, or -ENAMETOOLONG. */
+int drill_join(char out[PATH_MAX], const char *directory, const char *file, struct error *err);
 
 /* drill_guest.c */
 /*
@@ -81,7 +87,12 @@ int drill_guest_start(struct drill_run *run, const char *engine, struct error *e
 /* By SIGKILL. */
 void drill_guest_kill(struct drill_run *run);
 
-/* drill_scenarios.c and drill_disks.c */
+/* drill_lost_disk.c: the snapshot to a file, whose path it fills in, and from there to the store.
+ */
+int drill_export(struct drill_run *run, char backup[PATH_MAX], uint64_t *size, struct error *err);
+int drill_import(const char *backup, struct error *err);
+
+/* Scenarios, and what they are made of. */
 int drill_verify(struct drill_run *run, struct error *err);
 /* Is the store sound, contents included? -EBADMSG. */
 int drill_check(struct drill_run *run, struct error *err);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "net/network.h"
+#include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
 #include "vmm/base/instance.h"
 #include "vmm/cli/drill.h"
@@ -72,8 +73,8 @@ static int guest_begin(struct drill_run *run, struct error *err)
 	int ready[2];
 	bool runs;
 
-	if (snprintf(words, sizeof(words), "%s/words", run->work) >= (int)sizeof(words))
-		return error_set(err, -ENAMETOOLONG, NULL, "directory '%s': too long", run->work);
+	if (drill_join(words, run->work, "words", err))
+		return -ENAMETOOLONG;
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		return error_set(err, -errno, "raise ulimit -n", "pipe: %s", error_name(-errno));
 	run->pid = fork();
@@ -110,9 +111,14 @@ void drill_guest_kill(struct drill_run *run)
 
 int drill_guest_start(struct drill_run *run, const char *engine, struct error *err)
 {
+	static const char *const measures[] = {"open_ns", "run_ns", "answer_ns", "read_bytes",
+					       "check_status"};
 	struct restore *r = &run->restore;
 	int ret;
 
+	/* Of the one before. */
+	for (unsigned i = 0; i < ARRAY_SIZE(measures); i++)
+		json_object_object_del(run->facts, measures[i]);
 	if (!run->began_ns)
 		run->began_ns = clock_monotonic_ns();
 	*r = (struct restore){.root = &run->root, .engine = engine};

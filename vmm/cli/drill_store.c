@@ -199,9 +199,9 @@ int drill_store_make(struct drill *d, struct error *err)
 	if (ret)
 		return ret;
 	tree_remove(d->work);
-	if (snprintf(to, sizeof(to), "%s/store", d->work) >= (int)sizeof(to))
-		return error_set(err, -ENAMETOOLONG, NULL, "directory '%s': too long", d->work);
-	ret = store_begin(to, err);
+	ret = drill_join(to, d->work, "store", err);
+	if (ret == 0)
+		ret = store_begin(to, err);
 	if (ret)
 		return ret;
 	links.from = open(from, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -120,19 +120,17 @@ static int runtime_hide(struct error *err)
 /* In this order: the drill's directory is in the store's, which is covered then. */
 static int state_bind(struct drill_run *run, struct error *err)
 {
-	char store[PATH_MAX], guests[PATH_MAX], own[PATH_MAX];
+	char guests[PATH_MAX], own[PATH_MAX];
 	int ret = instance_state_path(DRILLS, "", run->work, sizeof(run->work), err);
 
-	if (ret == 0)
-		ret = instance_state_path("store", "", store, sizeof(store), err);
 	if (ret == 0)
 		ret = instance_state_path("guests", "", guests, sizeof(guests), err);
 	if (ret == 0)
 		ret = drill_world_bind(run->drill->work, run->work, err);
-	if (ret == 0 && snprintf(own, sizeof(own), "%s/store", run->work) >= (int)sizeof(own))
-		ret = error_set(err, -ENAMETOOLONG, NULL, "directory '%s': too long", run->work);
 	if (ret == 0)
-		ret = drill_world_bind(own, store, err);
+		ret = drill_join(own, run->work, "store", err);
+	if (ret == 0)
+		ret = drill_world_store(own, err);
 	return ret ? ret : hide(guests, err);
 }
 
@@ -153,15 +151,32 @@ static int world_make(struct drill_run *run, struct error *err)
 	return ret ? ret : state_bind(run, err);
 }
 
-int drill_world_open(struct drill_run *run, struct error *err)
+int drill_join(char out[PATH_MAX], const char *directory, const char *file, struct error *err)
 {
-	int ret;
+	if (snprintf(out, PATH_MAX, "%s/%s", directory, file) >= PATH_MAX)
+		return error_set(err, -ENAMETOOLONG, NULL, "'%s/%s': too long", directory, file);
+	return 0;
+}
 
-	root_clear(&run->root);
+int drill_world_store(const char *directory, struct error *err)
+{
+	char store[PATH_MAX];
+	int ret = instance_state_path("store", "", store, sizeof(store), err);
+
+	return ret ? ret : drill_world_bind(directory, store, err);
+}
+
+int drill_world_reopen(struct drill_run *run, struct error *err)
+{
 	store_close(run->store);
 	run->store = NULL;
-	ret = cli_store_open(&run->store, err);
-	return ret ? ret : root_find(run->store, run->drill->root.name, &run->root, err);
+	return cli_store_open(&run->store, err);
+}
+
+int drill_world_find(struct drill_run *run, struct error *err)
+{
+	root_clear(&run->root);
+	return root_find(run->store, run->drill->root.name, &run->root, err);
 }
 
 /* What is in the host's memory of it is read anew: a disaster does not leave that. */
@@ -182,7 +197,9 @@ static int world_begin(struct drill_run *run, struct error *err)
 	int store, ret = world_make(run, err);
 
 	if (ret == 0)
-		ret = drill_world_open(run, err);
+		ret = drill_world_reopen(run, err);
+	if (ret == 0)
+		ret = drill_world_find(run, err);
 	if (ret == 0)
 		ret = instance_state_path("store", "", path, sizeof(path), err);
 	if (ret)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scenarios of disks. One that is full: a store in memory whose room is taken but for so much; the
- * snapshot's files are bound into it, so that it needs room for what is new only. One that is lost:
- * the snapshot goes into a file, and comes back from there into an empty store.
+ * Scenario full-disk: a store on a small disk in memory, whose room is taken but for so much. The
+ * snapshot's files are bound into it, so that it needs room only for what is new; but for an
+ * import, whose disk has all that comes.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,24 +22,10 @@
 #define DISK_OPTIONS "mode=700,size=512m"
 #define FILLER       "filler"
 #define LEVELS       8u /* of room, from none to nearly enough */
-
-static int join(char out[PATH_MAX], const char *directory, const char *file, struct error *err)
-{
-	if (snprintf(out, PATH_MAX, "%s/%s", directory, file) >= PATH_MAX)
-		return error_set(err, -ENAMETOOLONG, NULL, "'%s/%s': too long", directory, file);
-	return 0;
-}
-
-/* Let another directory be the store. */
-static int store_replace(const char *directory, struct error *err)
-{
-	char store[PATH_MAX];
-	int ret = instance_state_path("store", "", store, sizeof(store), err);
-
-	return ret ? ret : drill_world_bind(directory, store, err);
-}
-
-/* A full one. */
+/* Imports: of backups up to this size, as memory is what holds them; and other room they may need.
+ */
+#define IMPORT_MAX   (1ull << 30)
+#define ROOM_BESIDES (64ull << 20)
 
 struct files {
 	const char *from, *to;
@@ -64,10 +50,10 @@ static int file_bind(void *arg, const char *path)
 {
 	const struct files *files = arg;
 	char from[PATH_MAX], to[PATH_MAX];
-	int fd, ret = join(from, files->from, path, files->err);
+	int fd, ret = drill_join(from, files->from, path, files->err);
 
 	if (ret == 0)
-		ret = join(to, files->to, path, files->err);
+		ret = drill_join(to, files->to, path, files->err);
 	if (ret)
 		return ret;
 	if (strncmp(path, "roots/", 6) == 0)
@@ -86,25 +72,27 @@ static int disk_make(struct drill_run *run, char disk[PATH_MAX], struct error *e
 	static const char *const folders[] = {"layers", "blobs", "roots"};
 	char from[PATH_MAX], path[PATH_MAX];
 	struct files files = {.from = from, .to = disk, .err = err};
-	int ret = join(disk, run->work, "disk", err);
+	int ret = drill_join(disk, run->work, "disk", err);
 
 	if (ret == 0)
-		ret = join(from, run->work, "store", err);
+		ret = drill_join(from, run->work, "store", err);
 	if (ret)
 		return ret;
 	if (mkdir(disk, 0700) < 0 ||
 	    mount("lodge", disk, "tmpfs", MS_NOSUID | MS_NODEV, DISK_OPTIONS) < 0)
 		return error_set(err, -errno, NULL, "disk '%s': %s", disk, error_name(-errno));
 	for (unsigned i = 0; i < 3 && ret == 0; i++) {
-		ret = join(path, disk, folders[i], err);
+		ret = drill_join(path, disk, folders[i], err);
 		if (ret == 0 && mkdir(path, 0700) < 0)
 			ret = error_set(err, -errno, NULL, "'%s': %s", path, error_name(-errno));
 	}
 	if (ret == 0)
 		ret = root_for_each_file(&run->root, file_bind, &files);
 	if (ret == 0)
-		ret = store_replace(disk, err);
-	return ret ? ret : drill_world_open(run, err);
+		ret = drill_world_store(disk, err);
+	if (ret == 0)
+		ret = drill_world_reopen(run, err);
+	return ret ? ret : drill_world_find(run, err);
 }
 
 static int disk_room(const char *disk, uint64_t *room, struct error *err)
@@ -122,7 +110,7 @@ static int disk_fill(const char *disk, uint64_t left, struct error *err)
 {
 	char path[PATH_MAX];
 	uint64_t room = 0;
-	int fd, ret = join(path, disk, FILLER, err);
+	int fd, ret = drill_join(path, disk, FILLER, err);
 
 	if (ret == 0)
 		ret = disk_room(disk, &room, err);
@@ -139,7 +127,7 @@ static int disk_fill(const char *disk, uint64_t left, struct error *err)
 static int disk_drain(const char *disk, struct error *err)
 {
 	char path[PATH_MAX];
-	int ret = join(path, disk, FILLER, err);
+	int ret = drill_join(path, disk, FILLER, err);
 
 	if (ret == 0 && unlink(path) < 0 && errno != ENOENT)
 		ret = error_set(err, -errno, NULL, "'%s': %s", path, error_name(-errno));
@@ -249,6 +237,74 @@ static int levels_try(struct drill_run *run, const char *disk, struct error *err
 	return ret;
 }
 
+/* Imports. */
+
+static int disk_resize(const char *disk, uint64_t size, struct error *err)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "size=%llu", (unsigned long long)size);
+	if (mount("lodge", disk, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, text) < 0)
+		return error_set(err, -errno, NULL, "disk '%s': %s", disk, error_name(-errno));
+	return 0;
+}
+
+/* Must fail with words, and publish nothing. */
+static int import_refused(struct drill_run *run, const char *backup, uint64_t room,
+			  struct error *err)
+{
+	struct error told = {0};
+	int ret = 0;
+
+	if (drill_import(backup, &told) == 0)
+		ret = error_set(err, -EBADMSG, "tell lodge's makers", "it had no room, and passed");
+	else if (!strstr(told.what, "lodge: "))
+		ret = error_set(err, -EBADMSG, "tell lodge's makers",
+				"it failed without a word: %s", told.what);
+	else
+		ret = drill_check(run, err);
+	if (ret == 0)
+		ret = store_sweep(run->store, NULL, err);
+	return ret ? error_prefix(err, ret, "import with room for %llu bytes",
+				  (unsigned long long)room)
+		   : 0;
+}
+
+/* Into an empty store on a disk that grows, up to one that is large enough. */
+static int imports_try(struct drill_run *run, struct error *err)
+{
+	char disk[PATH_MAX], backup[PATH_MAX];
+	uint64_t size = 0;
+	int ret = drill_join(disk, run->work, "import", err);
+
+	if (ret == 0)
+		ret = drill_export(run, backup, &size, err);
+	if (ret || size > IMPORT_MAX)
+		return ret;
+	if (mkdir(disk, 0700) < 0 ||
+	    mount("lodge", disk, "tmpfs", MS_NOSUID | MS_NODEV, DISK_OPTIONS) < 0)
+		return error_set(err, -errno, NULL, "disk '%s': %s", disk, error_name(-errno));
+	ret = drill_world_store(disk, err);
+	if (ret == 0)
+		ret = drill_world_reopen(run, err);
+	for (unsigned i = 0; i < LEVELS && ret == 0; i++) {
+		uint64_t room = size * i / LEVELS + STORE_BLOCK;
+
+		ret = disk_resize(disk, room, err);
+		if (ret == 0)
+			ret = import_refused(run, backup, room, err);
+	}
+	if (ret == 0)
+		ret = disk_resize(disk, 2 * size + ROOM_BESIDES, err);
+	if (ret == 0)
+		ret = drill_import(backup, err);
+	if (ret == 0)
+		ret = drill_world_find(run, err);
+	return ret ? ret : root_verify(run->store, &run->root.id, err);
+}
+
+/* All of it. */
+
 int drill_full_disk(struct drill_run *run, struct error *err)
 {
 	char disk[PATH_MAX];
@@ -264,77 +320,10 @@ int drill_full_disk(struct drill_run *run, struct error *err)
 	if (ret == 0)
 		ret = snapshot_try(run, SNAPSHOT, err);
 	drill_guest_kill(run);
-	return ret ? ret : drill_verify(run, err);
-}
-
-/* A lost one. */
-
-/* Other versions of lodge have no backups. */
-int drill_lost_disk_needs(const struct drill *drill, struct error *err)
-{
-	const struct command *command;
-
-	(void)drill;
-	for (unsigned i = 0; (command = command_at(i)); i++)
-		if (strcmp(command->name, "snapshot") == 0 &&
-		    strstr(command->arguments, "export|import"))
-			return 0;
-	return error_set(err, -ENOTSUP, NULL, "this lodge has no lodge snapshot export and import");
-}
-
-static int program_path(char out[PATH_MAX], struct error *err)
-{
-	ssize_t n = readlink("/proc/self/exe", out, PATH_MAX - 1);
-
-	if (n < 0)
-		return error_set(err, -errno, NULL, "/proc/self/exe: %s", error_name(-errno));
-	out[n] = 0;
-	return 0;
-}
-
-/* As the user's script would: lodge snapshot VERB WORD, with `file` for its stream. */
-static int backup_do(const char *script, const char *word, const char *file, struct error *err)
-{
-	char lodge[PATH_MAX];
-	const char *const argv[] = {"sh", "-c", script, lodge, word, file, NULL};
-	const struct process process = {.argv = argv, .package = "dash", .fd = -1};
-	int ret = program_path(lodge, err);
-
-	return ret ? ret : process_run(&process, err);
-}
-
-static int store_lose(struct drill_run *run, struct error *err)
-{
-	char empty[PATH_MAX];
-	int ret = join(empty, run->work, "empty", err);
-
-	if (ret == 0 && mkdir(empty, 0700) < 0)
-		ret = error_set(err, -errno, NULL, "'%s': %s", empty, error_name(-errno));
-	return ret ? ret : store_replace(empty, err);
-}
-
-int drill_lost_disk(struct drill_run *run, struct error *err)
-{
-	char file[PATH_MAX];
-	struct stat st;
-	int ret = join(file, run->work, "backup", err);
-
 	if (ret == 0)
-		ret = backup_do("exec \"$0\" snapshot export \"$1\" >\"$2\"", run->root.name, file,
-				err);
-	if (ret == 0 && stat(file, &st) == 0)
-		json_object_object_add(run->facts, "backup_bytes",
-				       json_object_new_uint64((uint64_t)st.st_size));
-	if (ret == 0)
-		ret = store_lose(run, err);
-	if (ret)
-		return ret;
-	run->began_ns = clock_monotonic_ns();
-	ret = backup_do("exec \"$0\" snapshot import <\"$2\"", "", file, err);
-	if (ret == 0)
-		ret = drill_world_open(run, err);
-	if (ret == 0)
-		ret = drill_recover(run, NULL, err);
-	drill_guest_kill(run);
-	return ret ? ret : drill_verify(run, err);
+		ret = drill_verify(run, err);
+	/* Where there are backups. */
+	if (ret == 0 && drill_lost_disk_needs(run->drill, NULL) == 0)
+		ret = imports_try(run, err);
+	return ret;
 }
