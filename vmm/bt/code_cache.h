@@ -76,8 +76,7 @@ struct page_heat {
 #define CODE_KEPT  (64u << 10)
 
 struct code_part {
-	uint8_t *begin, *end, *used; /* as written */
-	uint8_t *mapped;             /* as far as the host has pages there, for all it knows */
+	uint8_t *begin, *end, *used, *mapped; /* as written; the host has pages up to the last */
 	struct block *blocks;
 	struct insn *insns; /* of which code knows the addresses */
 	struct block_link *links;
@@ -93,12 +92,11 @@ struct code_cache {
 		*execute; /* the same memory: CODE_KEPT for entry and exit, then the parts */
 	size_t size;
 	struct code_part part[CODE_PARTS];
-	unsigned filling;
-	_Atomic uint64_t retired; /* how often a part was */
+	unsigned filling, fault_price; /* the latter in credit: at least 1 */
+	_Atomic uint64_t retired;      /* how often a part was */
 	struct block **hash;
 	struct block **pages;         /* by guest page: those that begin there */
 	struct page_heat *heat;       /* likewise */
-	unsigned fault_price;         /* of a fault, in credit: at least 1 */
 	_Atomic uint64_t *is_code;    /* a bit a guest page: it has blocks, or is about to */
 	_Atomic uint64_t *is_settled; /* and nobody writes there any more without telling */
 	pthread_mutex_t claim_lock;   /* of whoever claims a page until it is settled; the outer */
