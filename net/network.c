@@ -18,7 +18,6 @@
 #include "net/network_impl.h"
 #include "vmm/base/instance.h"
 
-#define RECORDS     "networks"
 #define SUFFIX      ".json"
 #define LOCK        ".lock"
 #define BRIDGES_MAX 1000u
@@ -69,14 +68,14 @@ static int record_path(const char *name, char *out, struct error *err)
 	char file[TEXT_NAME_MAX + sizeof(SUFFIX)];
 
 	snprintf(file, sizeof(file), "%s" SUFFIX, name);
-	return instance_state_path(RECORDS, file, out, PATH_MAX, err);
+	return instance_state_path(NETWORK_RECORDS, file, out, PATH_MAX, err);
 }
 
 /* Until the descriptor is closed. */
 int network_lock(struct error *err)
 {
 	char path[PATH_MAX];
-	int fd, ret = instance_state_path(RECORDS, LOCK, path, sizeof(path), err);
+	int fd, ret = instance_state_path(NETWORK_RECORDS, LOCK, path, sizeof(path), err);
 
 	if (ret)
 		return ret;
@@ -185,7 +184,7 @@ int network_find(const char *name, struct network *out, struct error *err)
 	return 0;
 }
 
-static int record_write(const struct network *n, struct error *err)
+int network_record_write(const struct network *n, struct error *err)
 {
 	struct json_object *object = json_object_new_object();
 	char path[PATH_MAX], text[NETWORK_TEXT];
@@ -229,7 +228,7 @@ int network_for_each(int (*visit)(void *arg, const struct network *network), voi
 {
 	struct walk walk = {.visit = visit, .arg = arg};
 
-	return instance_state_for_each(RECORDS, walk_visit, &walk, err);
+	return instance_state_for_each(NETWORK_RECORDS, walk_visit, &walk, err);
 }
 
 /* Addresses. */
@@ -406,7 +405,7 @@ int network_create_locked(const struct network_wish *wish, struct network *n, st
 	if (ret == 0)
 		ret = network_check(has_addresses(n->type), err);
 	if (ret == 0)
-		ret = record_write(n, err);
+		ret = network_record_write(n, err);
 	return ret ? error_prefix(err, ret, "network '%s'", wish->name) : 0;
 }
 

@@ -136,6 +136,16 @@ int network_group_remove(const char *name, struct error *err);
 /* Each guest that has the group, until `visit` returns not 0. */
 int network_group_members(const char *group, int (*visit)(void *arg, const char *guest), void *arg);
 
+/*
+ * For a process with a network namespace and a mount namespace of its own (unshare(2)): no network
+ * of the host's is up there, and each can come up anew, with its name, range and addresses, as it
+ * can on the host; none of it leads out. `outside` (0: none) is an address that is to be the
+ * host's there, on an interface that leads nowhere, without which network user does not begin.
+ */
+int network_isolate(uint32_t outside, struct error *err);
+/* The address by which the host has a route out, in host order; 0: it has none. */
+uint32_t network_outside_address(void);
+
 /* What guests that were killed left on the host goes, and what a killed command began is ended. */
 void network_sweep(void);
 

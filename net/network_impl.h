@@ -16,8 +16,9 @@
  * of it, NAME/ready that all of it was made. Names with a dot are
  * of no network.
  */
-#define NETWORK_RUN "/run/lodge-net"
-#define TAP_PREFIX  "lodge-tap" /* and a number: interfaces, and tables of nftables */
+#define NETWORK_RUN     "/run/lodge-net"
+#define NETWORK_RECORDS "networks"  /* below the state directory */
+#define TAP_PREFIX      "lodge-tap" /* and a number: interfaces, and tables of nftables */
 
 #define NETWORK_SERVING_MAX 32u
 
@@ -39,6 +40,8 @@ struct network_member {
 
 /* network.c. A descriptor that holds the lock until it is closed, or -errno. */
 int network_lock(struct error *err);
+/* The record as it is to be; nothing is checked. */
+int network_record_write(const struct network *network, struct error *err);
 int network_create_locked(const struct network_wish *wish, struct network *out, struct error *err);
 /* network_attach.c. As network_sweep, under the lock. */
 void network_sweep_locked(void);

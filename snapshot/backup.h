@@ -43,9 +43,12 @@ struct backup_report {
 	uint64_t bytes;  /* of the stream */
 };
 
+/* -EINVAL: the root stands on images, which are not the store's, and is not exported. */
+int backup_root_check(const struct root *root, struct error *err);
+
 /*
  * Blocks are compared with their layer's digest on the way: -EBADMSG, and a stream without an end,
- * for one that is damaged. -EINVAL: the root stands on images, which are not the store's.
+ * for one that is damaged. backup_root_check's.
  */
 int backup_export(struct store *store, const struct store_id *root, const struct backup_have *have,
 		  const struct backup_pipe *to, struct backup_report *out, struct error *err);

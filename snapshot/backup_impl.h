@@ -76,7 +76,5 @@ int backup_unpack(struct backup_reader *r, void *out, size_t *size, bool some, s
 
 /* -EBADMSG in words. */
 int backup_damaged(struct error *err, const char *what);
-/* A root that stands on what is not in the store: -EINVAL. */
-int backup_root_check(const struct root *root, struct error *err);
 
 #endif

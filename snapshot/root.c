@@ -122,6 +122,39 @@ int root_references(const struct root *root, struct id_list *out)
 	return ret == 0 && root->has_device_state ? id_list_add(out, &root->device_state.id) : ret;
 }
 
+static int layers_visit(const struct id_list *ids, int (*visit)(void *arg, const char *path),
+			void *arg)
+{
+	static const char *const suffixes[] = {".data", ".map"};
+	char path[STORE_IO_PATH_MAX];
+	int ret = 0;
+
+	for (size_t i = 0; i < ids->count; i++)
+		for (unsigned k = 0; k < 2 && ret == 0; k++) {
+			store_path(path, STORE_LAYERS, &ids->ids[i], suffixes[k]);
+			ret = visit(arg, path);
+		}
+	return ret;
+}
+
+int root_for_each_file(const struct root *root, int (*visit)(void *arg, const char *path),
+		       void *arg)
+{
+	char path[STORE_IO_PATH_MAX];
+	struct id_list ids = {0};
+	int ret = root_for_each_list(root, add_ids, &ids);
+
+	if (ret == 0)
+		ret = layers_visit(&ids, visit, arg);
+	id_list_free(&ids);
+	if (ret == 0 && root->has_device_state) {
+		store_path(path, STORE_BLOBS, &root->device_state.id, "");
+		ret = visit(arg, path);
+	}
+	store_path(path, STORE_ROOTS, &root->id, STORE_JSON);
+	return ret ? ret : visit(arg, path);
+}
+
 /* Text to struct. */
 
 static int word_parse(struct json_object *object, const char *key, const char *const *words,

@@ -73,6 +73,13 @@ void root_clear(struct root *root);
 struct root_volume *root_add_volume(struct root *root);
 /* Append what an open or found volume shows but for its head: what a switch just made a layer. */
 int root_add_snapshot(struct root *root, const struct volume_manifest *manifest, struct error *err);
+/*
+ * Calls `visit` with each file that it consists of, its own last, as a path in the store's
+ * directory, until that returns not 0. What is shared may be named twice. But for its own all are
+ * immutable once sums are there; that one is replaced, not written to. -ENOMEM.
+ */
+int root_for_each_file(const struct root *root, int (*visit)(void *arg, const char *path),
+		       void *arg);
 /* -1 if there is none of that name. */
 int root_volume_index(const struct root *root, const char *name);
 

@@ -8,6 +8,7 @@
  *	volumes/NAME.json	volumes (volume.h), and NAME.lock, held by who has it open
  *	roots/ID.json		snapshots (root.h)
  *	leases/ID		ids in the making, a line each; locked while their maker lives
+ *	drills/NAME		stores of drills (vmm/cli/drill.h), nothing to this one
  *	lock			held, for milliseconds, by who adds or removes references
  *
  * What no root, volume or lease names is garbage and goes with the next sweep.

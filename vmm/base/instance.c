@@ -107,6 +107,11 @@ int instance_path(const char *name, const char *file, char *out, size_t size, st
 	return ret ? ret : path_join(out, size, directory, file, err);
 }
 
+int instance_runtime_path(char *out, size_t size, struct error *err)
+{
+	return runtime_make("", out, size, err);
+}
+
 int instance_store_path(char *out, size_t size, struct error *err)
 {
 	return runtime_make("-store", out, size, err);
@@ -121,11 +126,7 @@ static bool is_named(int fd, const char *path)
 	       a.st_dev == b.st_dev;
 }
 
-/*
- * Lock file `path` in `mode`, LOCK_EX or LOCK_SH. The descriptor, or -EBUSY where another process
- * has it, or -errno.
- */
-static int lock_take(const char *path, int flags, int mode)
+int instance_lock(const char *path, int flags, int mode)
 {
 	for (unsigned i = 0; i < ATTEMPTS; i++) {
 		int fd = open(path, O_RDWR | O_CLOEXEC | flags, 0600);
@@ -188,14 +189,14 @@ static bool is_held_briefly(const char *directory)
 	return pid <= 0 || (kill(pid, 0) < 0 && errno == ESRCH);
 }
 
-/* lock_take, waiting for those who hold it briefly. */
+/* instance_lock, waiting for those who hold it briefly. */
 static int lock_patiently(const char *directory, const char *path, int flags, int mode)
 {
-	int fd = lock_take(path, flags, mode);
+	int fd = instance_lock(path, flags, mode);
 
 	for (unsigned i = 1; i < ATTEMPTS && fd == -EBUSY && is_held_briefly(directory); i++) {
 		nanosleep(&(struct timespec){.tv_nsec = NAP_NS * i}, NULL);
-		fd = lock_take(path, flags, mode);
+		fd = instance_lock(path, flags, mode);
 	}
 	return fd;
 }

@@ -49,6 +49,8 @@ int instance_path(const char *name, const char *file, char *out, size_t size, st
 int instance_listen(const struct instance *instance, const char *file, struct error *err);
 int instance_connect(const char *name, const char *file, struct error *err);
 
+/* The directory of guests' directories; it is made. */
+int instance_runtime_path(char *out, size_t size, struct error *err);
 /* The store's own runtime directory, beside that of guests; it is made. */
 int instance_store_path(char *out, size_t size, struct error *err);
 
@@ -65,6 +67,12 @@ int instance_state_for_each(const char *sub, int (*visit)(void *arg, const char 
 /* Likewise, of any directory; -ENOENT where it is not there. */
 int instance_walk(const char *directory, int (*visit)(void *arg, const char *name), void *arg,
 		  struct error *err);
+
+/*
+ * Open and lock (flock(2)) a file that is removed by who holds it, and only so; `flags` as O_CREAT.
+ * `mode`: LOCK_EX or LOCK_SH. A descriptor, -EBUSY where another process has it, or -errno.
+ */
+int instance_lock(const char *path, int flags, int mode);
 
 /* Write a whole small file, all or nothing: temporary file, sync, rename. */
 int instance_write_file(const char *path, const void *bytes, size_t size, struct error *err);

@@ -79,6 +79,8 @@ struct options {
 	const char *output, *name, *have; /* of backups */
 	unsigned since_count;
 	const char *since[OPTIONS_SINCE_MAX];
+	const char *drill_scenarios, *drill_ready, *drill_check; /* NULL: not given */
+	unsigned drill_port;                                     /* 0: not given */
 	unsigned said_count;
 	struct option_said said[OPTIONS_SAID_MAX];
 	size_t said_used;
@@ -123,7 +125,8 @@ enum {
 	CMD_HIBERNATE = 1 << 18,
 	CMD_START = 1 << 19,
 	CMD_IMAGE = 1 << 20,
-	CMD_ALL = (1 << 21) - 1,
+	CMD_DRILL = 1 << 21,
+	CMD_ALL = (1 << 22) - 1,
 };
 
 struct option_spec {

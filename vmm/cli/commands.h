@@ -25,6 +25,10 @@ int cmd_volume(const struct options *options);
 int cmd_snapshot(const struct options *options);
 int cmd_image(const struct options *options);
 int cmd_store(const struct options *options);
+int cmd_drill(const struct options *options);
 int cmd_completion(const struct options *options);
+
+/* What drills that were killed left goes. */
+void drill_sweep(void);
 
 #endif

@@ -115,6 +115,7 @@ struct json_object *guest_snapshots_info(const struct guest_snapshots *s)
 	add_text(info, "id", text);
 	add_number(info, "pause_ns", r->pause_ns);
 	add_number(info, "total_ns", r->total_ns);
+	add_number(info, "lag_ns", r->lag_ns);
 	add_number(info, "memory_bytes", r->memory_bytes);
 	add_number(info, "state_bytes", r->state_bytes);
 	return info;

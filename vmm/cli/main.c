@@ -49,6 +49,9 @@ static const struct command commands[] = {
 	{"store", "check|sweep|layers",
 	 "where volumes and snapshots are: is it sound, free what is unused", CMD_STORE, 1, 2,
 	 false, cmd_store},
+	{"drill", "SNAPSHOT|GUEST, ls, info DRILL",
+	 "does a recovery from a snapshot work here, and how long does it take", CMD_DRILL, 1, 2,
+	 false, cmd_drill},
 	{"completion", "bash", "print a completion script for the shell", CMD_COMPLETION, 1, 1,
 	 false, cmd_completion},
 };
@@ -145,5 +148,6 @@ int main(int argc, char **argv)
 	}
 	/* Whatever was killed before. */
 	network_sweep();
+	drill_sweep();
 	return command->run(&options);
 }

@@ -20,6 +20,7 @@
 #define MEMORY_MIN        (16ull << 20)
 #define MEMORY_MAX        (1ull << 40)
 #define MEMORY_DEFAULT    (512ull << 20)
+#define CHECK_MAX         2000u /* less than a terminal's line */
 #define TIMEOUT_DEFAULT_S 30u
 #define TIMEOUT_MAX_S     86400u
 
@@ -435,6 +436,40 @@ static int set_name(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_scenario(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->drill_scenarios = value;
+	return 0;
+}
+
+static int set_ready(struct options *o, const char *value, struct error *err)
+{
+	if (!value[0])
+		return error_set(err, -EINVAL, "give a part of a line", "--ready '': no text");
+	o->drill_ready = value;
+	return 0;
+}
+
+static int set_ready_port(struct options *o, const char *value, struct error *err)
+{
+	uint64_t port;
+
+	if (text_to_number(value, 1, 65535, &port))
+		return error_set(err, -EINVAL, "give 1 to 65535", "port '%s'", value);
+	o->drill_port = (unsigned)port;
+	return 0;
+}
+
+static int set_check(struct options *o, const char *value, struct error *err)
+{
+	if (!value[0] || strlen(value) > CHECK_MAX || strchr(value, '\n'))
+		return error_set(err, -EINVAL, "give a shorter command, in one line",
+				 "--check: not a line of a shell's");
+	o->drill_check = value;
+	return 0;
+}
+
 static int set_timeout(struct options *o, const char *value, struct error *err)
 {
 	uint64_t seconds;
@@ -516,18 +551,24 @@ static const struct option_spec specs[] = {
 	 set_tree},
 	{0, "pages", NULL, "compare two snapshots' memory, page by page", CMD_SNAPSHOT, set_pages},
 	{0, "png", "FILE", "likewise, and draw it: a pixel a page", CMD_SNAPSHOT, set_png},
-	{'o', "output", "FILE", "export to a file, not to standard output", CMD_SNAPSHOT,
-	 set_output},
+	{'o', "output", "FILE", "export to a file", CMD_SNAPSHOT, set_output},
 	{0, "since", "SNAPSHOT", "export without the layers of this one; may be repeated",
 	 CMD_SNAPSHOT, set_since},
 	{0, "have", "FILE", "export without the layers that this list has", CMD_SNAPSHOT, set_have},
 	{0, "name", "NAME", "import under another name", CMD_SNAPSHOT, set_name},
+	{0, "scenario", "NAME,...", "restore, kill, engine, bitflip, full-disk, lost-disk",
+	 CMD_DRILL, set_scenario},
+	{0, "ready", "TEXT", "what its console says when the guest answers (default: anything)",
+	 CMD_DRILL, set_ready},
+	{0, "ready-port", "PORT", "the guest answers when it accepts a TCP connection there",
+	 CMD_DRILL, set_ready_port},
+	{0, "check", "COMMAND", "typed at the guest's shell; to end with 0", CMD_DRILL, set_check},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
-	{0, "timeout", "SECONDS", "how long the guest may take before it is forced (default: 30)",
-	 CMD_STOP, set_timeout},
+	{0, "timeout", "SECONDS", "how long the guest may take to end, or to answer (default: 30)",
+	 CMD_STOP | CMD_DRILL, set_timeout},
 	{0, "format", "table|json", "how to print",
 	 CMD_LS | CMD_INFO | CMD_DOCTOR | CMD_NET | CMD_PORT | CMD_SG | CMD_BALANCER | CMD_VOLUME |
-		 CMD_SNAPSHOT | CMD_IMAGE | CMD_STORE,
+		 CMD_SNAPSHOT | CMD_IMAGE | CMD_STORE | CMD_DRILL,
 	 set_format},
 	{0, "log-level", "LEVEL", "error, warn, info or debug (default: warn)", CMD_ALL,
 	 set_log_level},

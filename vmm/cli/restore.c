@@ -16,14 +16,6 @@
 
 #define STOP_TRIES 500u /* ten seconds */
 
-struct restore {
-	struct store *store;
-	const struct options *options;
-	const char *guest, *as; /* as NULL: in place */
-	struct options run;
-	struct guest_plan plan;
-};
-
 static int guest_end(const struct restore *r, struct error *err)
 {
 	struct json_object *answer;
@@ -42,7 +34,7 @@ static int guest_end(const struct restore *r, struct error *err)
 			 r->guest);
 }
 
-static int present_keep(const struct restore *r, struct error *err)
+static int present_keep(struct store *store, const struct restore *r, struct error *err)
 {
 	char name[TEXT_NAME_MAX + 1];
 	struct json_object *facts;
@@ -50,18 +42,18 @@ static int present_keep(const struct restore *r, struct error *err)
 	int ret;
 
 	snapshot_name_make(r->guest, name);
-	ret = snapshot_of_guest(r->options, r->guest, name, &facts, err);
+	ret = snapshot_of_guest(r->guest, name, "", false, &facts, err);
 	if (ret)
 		return ret;
 	fprintf(stderr, "kept as snapshot '%s'\n", name);
 	if (store_id_parse(json_object_get_string(json_object_object_get(facts, "id")), &id) == 0)
-		ret = root_complete(r->store, &id, err);
+		ret = root_complete(store, &id, err);
 	json_object_put(facts);
 	return ret;
 }
 
 /* Whoever sits there decides. What is no answer, or the end of input, gives up. */
-static int present_ask(const struct restore *r, struct error *err)
+static int present_ask(struct store *store, const struct restore *r, struct error *err)
 {
 	char answer[16] = "";
 
@@ -73,22 +65,22 @@ static int present_ask(const struct restore *r, struct error *err)
 	if (strcmp(answer, "no") == 0 || strcmp(answer, "n") == 0)
 		return 0;
 	if (strcmp(answer, "yes") == 0 || strcmp(answer, "y") == 0)
-		return present_keep(r, err);
+		return present_keep(store, r, err);
 	return error_set(err, -ECANCELED, "answer yes or no", "guest '%s': it goes on as it was",
 			 r->guest);
 }
 
 /* In place: what the guest is now is lost, if it was given up. */
-static int present_end(const struct restore *r, struct error *err)
+static int present_end(struct store *store, const struct restore *r, struct error *err)
 {
 	bool runs = instance_is_running(r->guest, NULL);
 	int ret = 0;
 
 	if (!runs)
-		return r->options->discard ? 0 : hibernation_check(r->guest, err);
-	if (!r->options->discard && isatty(STDIN_FILENO))
-		ret = present_ask(r, err);
-	else if (!r->options->discard)
+		return r->discard ? 0 : hibernation_check(r->guest, err);
+	if (!r->discard && r->ask)
+		ret = present_ask(store, r, err);
+	else if (!r->discard)
 		ret = error_set(err, -EBUSY,
 				"take a snapshot of it first, then give --discard; or --as NAME",
 				"guest '%s': it runs, and its present state would be lost",
@@ -112,17 +104,17 @@ static int volumes_place(struct store *store, const struct root *root, struct er
 	return ret;
 }
 
-static int options_restore(const struct root *root, struct restore *r, struct error *err)
+static int options_restore(struct restore *r, struct error *err)
 {
-	const struct options *o = r->options;
+	const struct root *root = r->root;
 	struct clone clone = {.root = root, .guest = r->as};
 	int ret =
 		guest_config_parse(root->config, r->as ? clone_option : NULL, &clone, &r->run, err);
 
 	if (ret)
 		return error_prefix(err, ret, "snapshot '%s'", root->name);
-	if (o->engine_given)
-		r->run.engine = o->engine;
+	if (r->engine)
+		r->run.engine = r->engine;
 	r->run.detach = true;
 	r->plan = (struct guest_plan){.options = &r->run,
 				      .name = r->as ? r->as : r->guest,
@@ -137,8 +129,9 @@ static int options_restore(const struct root *root, struct restore *r, struct er
 	return 0;
 }
 
-static int root_prepare(struct root *root, struct restore *r, struct error *err)
+int restore_prepare(struct store *store, struct restore *r, struct error *err)
 {
+	const struct root *root = r->root;
 	int ret = 0;
 
 	r->guest = guest_config_name(root->config);
@@ -150,10 +143,10 @@ static int root_prepare(struct root *root, struct restore *r, struct error *err)
 	if (r->as)
 		ret = hibernation_check(r->as, err);
 	if (ret == 0)
-		ret = options_restore(root, r, err);
+		ret = options_restore(r, err);
 	if (ret == 0 && !r->as && root->kind == ROOT_VM)
-		ret = present_end(r, err);
-	return ret || r->as ? ret : volumes_place(r->store, root, err);
+		ret = present_end(store, r, err);
+	return ret || r->as ? ret : volumes_place(store, root, err);
 }
 
 int restore_root(const struct options *o, struct store *store, struct root *root, struct error *err)
@@ -162,8 +155,12 @@ int restore_root(const struct options *o, struct store *store, struct root *root
 	int ret = r ? 0 : -ENOMEM;
 
 	if (ret == 0) {
-		*r = (struct restore){.store = store, .options = o, .as = o->as};
-		ret = root_prepare(root, r, err);
+		*r = (struct restore){.root = root,
+				      .as = o->as,
+				      .engine = o->engine_given ? o->engine : NULL,
+				      .discard = o->discard,
+				      .ask = isatty(STDIN_FILENO)};
+		ret = restore_prepare(store, r, err);
 	}
 	/* The guest's process opens it for itself. */
 	store_close(store);

@@ -82,15 +82,15 @@ static int guest_wait(const char *guest, struct json_object **out, struct error 
 	}
 }
 
-int snapshot_of_guest(const struct options *o, const char *guest, const char *name,
+int snapshot_of_guest(const char *guest, const char *name, const char *comment, bool disk_only,
 		      struct json_object **out, struct error *err)
 {
 	struct json_object *body = json_object_new_object(), *answer;
 	int ret;
 
 	add_text(body, "name", name);
-	add_text(body, "comment", o->comment);
-	json_object_object_add(body, "disk_only", json_object_new_boolean(o->disk_only));
+	add_text(body, "comment", comment);
+	json_object_object_add(body, "disk_only", json_object_new_boolean(disk_only));
 	ret = client_request(guest, "POST", "/v1/snapshot", json_object_to_json_string(body),
 			     &answer, err);
 	json_object_put(body);
@@ -175,7 +175,7 @@ static int snapshot_create_words(const struct options *o, const struct verb_word
 		ret = error_set(err, -EINVAL, "use letters, digits, . _ and -",
 				"snapshot '%s': no such name can be", name);
 	else if (instance_is_running(of, NULL))
-		ret = snapshot_of_guest(o, of, name, &facts, err);
+		ret = snapshot_of_guest(of, name, o->comment, o->disk_only, &facts, err);
 	else if (cli_store_has_volume(of))
 		ret = volume_snapshot(o, store, of, name, &facts, err);
 	else

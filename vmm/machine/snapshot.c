@@ -64,7 +64,7 @@ struct snapshot {
 	struct layer *layer; /* of memory */
 	uint8_t *state;
 	size_t state_size;
-	uint64_t began_ns;
+	uint64_t began_ns, moment_ns;
 	struct snapshot_result result;
 };
 
@@ -237,7 +237,8 @@ static void *store_main(void *arg)
 		ret = root_publish(s->store, &s->root, err);
 	s->result.code = ret;
 	s->result.id = s->root.id;
-	s->result.total_ns = clock_monotonic_ns() - s->began_ns;
+	s->result.lag_ns = clock_monotonic_ns() - s->moment_ns;
+	s->result.total_ns = s->result.lag_ns + s->moment_ns - s->began_ns;
 	loop_post(s->machine->loop, &s->task);
 	return NULL;
 }
@@ -330,6 +331,7 @@ static int moment(struct snapshot *s, struct error *err)
 			memory_freeze_end(m->vm.memory);
 	}
 	s->root.time_ns = clock_realtime_ns();
+	s->moment_ns = clock_monotonic_ns();
 	return ret;
 }
 

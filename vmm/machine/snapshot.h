@@ -28,6 +28,7 @@ struct snapshot_result {
 	struct store_id id;
 	uint64_t pause_ns;     /* the guest stood still for */
 	uint64_t total_ns;     /* from the request to its being durable */
+	uint64_t lag_ns;       /* from its moment to its being durable */
 	uint64_t memory_bytes; /* stored: pages that changed and are not zero */
 	uint64_t state_bytes;
 };
