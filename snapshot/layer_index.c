@@ -69,7 +69,7 @@ int layer_for_each_digested(struct store *store, bool digest,
 
 	for (size_t i = 0; i < names.count && ret == 0; i++) {
 		char stem[STORE_ID_TEXT];
-		struct layer_info info;
+		struct layer_info info = {0};
 		struct store_id id;
 
 		if (!name_stem(names.names[i], ".map", stem, sizeof(stem)) ||

@@ -139,7 +139,7 @@ static int disk_drain(const char *disk, struct error *err)
 static int snapshot_try(struct drill_run *run, const char *name, struct error *err)
 {
 	struct root *root = calloc(1, sizeof(*root));
-	struct json_object *facts;
+	struct json_object *facts = NULL;
 	int ret = root ? snapshot_of_guest(run->restore.plan.name, name, "", false, &facts, err)
 		       : error_set(err, -ENOMEM, NULL, "drill: out of memory");
 

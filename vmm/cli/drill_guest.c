@@ -319,15 +319,15 @@ static int port_answer(struct drill_run *run, struct error *err)
 /* What was not in the host's memory (proc(5)). */
 static void add_reads(struct drill_run *run)
 {
-	unsigned long long bytes;
+	static const char key[] = "read_bytes: ";
 	char path[64], line[128];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/io", (int)run->pid);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "read_bytes: %llu", &bytes) == 1)
-			add_number(run, "read_bytes", bytes);
+		if (strncmp(line, key, strlen(key)) == 0)
+			add_number(run, "read_bytes", strtoull(line + strlen(key), NULL, 10));
 	if (file)
 		fclose(file);
 }

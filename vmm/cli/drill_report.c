@@ -178,7 +178,7 @@ int drill_report_load(const char *drill, struct json_object **out, struct error 
 
 static int report_add(void *arg, const char *name)
 {
-	struct json_object *report;
+	struct json_object *report = NULL;
 
 	if (drill_report_load(name, &report, NULL) == 0)
 		json_object_array_add(arg, report);

@@ -202,7 +202,7 @@ static int file_part(const char *path, struct error *err)
 {
 	int from = open(path, O_RDONLY | O_CLOEXEC), to = -1, ret = 0;
 	char copy[PATH_MAX];
-	struct stat st;
+	struct stat st = {0};
 
 	snprintf(copy, sizeof(copy), "%s~", path);
 	if (from >= 0)

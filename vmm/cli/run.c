@@ -84,14 +84,22 @@ static int boot_choose(const struct options *o, struct guest_plan *plan, char ke
 }
 
 /* By plan->name, of an image. */
-static int image_choose(const struct options **o, struct guest_plan *plan, struct error *err)
-{
-	struct options *merged = calloc(1, sizeof(*merged)); /* it lasts as long as the process */
-	struct root *root = calloc(1, sizeof(*root));
-	int ret = merged && root ? image_options(*o, plan->name, root, merged, err) : -ENOMEM;
+struct of_image {
+	struct options options;
+	struct root root;
+};
 
-	*o = merged;
-	plan->clone_of = root;
+static int image_choose(const struct options **o, struct guest_plan *plan, struct of_image **out,
+			struct error *err)
+{
+	int ret;
+
+	*out = calloc(1, sizeof(**out));
+	if (!*out)
+		return error_set(err, -ENOMEM, NULL, "image '%s': out of memory", (*o)->image);
+	ret = image_options(*o, plan->name, &(*out)->root, &(*out)->options, err);
+	*o = &(*out)->options;
+	plan->clone_of = &(*out)->root;
 	return ret;
 }
 
@@ -99,6 +107,7 @@ int cmd_run(const struct options *options)
 {
 	char kernel[PATH_MAX], initrd[PATH_MAX], name[TEXT_NAME_MAX + 1];
 	struct guest_plan plan = {.ready_fd = -1};
+	struct of_image *image = NULL;
 	struct error err = {0};
 	int ret = 0;
 
@@ -107,13 +116,18 @@ int cmd_run(const struct options *options)
 	if (options->word_count)
 		ret = hibernation_check(plan.name, &err);
 	if (ret == 0 && options->image)
-		ret = image_choose(&options, &plan, &err);
+		ret = image_choose(&options, &plan, &image, &err);
 	if (ret == 0)
 		ret = boot_choose(options, &plan, kernel, initrd, &err);
-	if (ret)
-		return cli_fail(&err, ret, EXIT_HOST);
 	/* What is left of an earlier guest of that name is out of date now. */
-	if (!instance_is_running(plan.name, NULL))
+	if (ret == 0 && !instance_is_running(plan.name, NULL))
 		record_remove(plan.name);
-	return options->detach ? guest_run_detached(&plan) : guest_run(&plan);
+	if (ret)
+		ret = cli_fail(&err, ret, EXIT_HOST);
+	else
+		ret = options->detach ? guest_run_detached(&plan) : guest_run(&plan);
+	if (image)
+		root_clear(&image->root);
+	free(image);
+	return ret;
 }
