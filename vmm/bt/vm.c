@@ -183,7 +183,8 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 		if (config->translation == TRANSLATION_ON ||
 		    config->translation == TRANSLATION_WINDOWS)
 			vm->windows = windows_create(vm);
-		vm->code->fault_price = windows_fault_price();
+		if (vm->windows)
+			vm->code->fault_price = windows_fault_price();
 		config->memory->writing_arg = vm;
 		config->memory->writing = world_memory_writing;
 	}
