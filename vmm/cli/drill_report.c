@@ -12,18 +12,6 @@
 #include "vmm/cli/drill.h"
 #include "vmm/cli/table.h"
 
-static const char *text_of(struct json_object *object, const char *key)
-{
-	const char *text = json_object_get_string(json_object_object_get(object, key));
-
-	return text ? text : "";
-}
-
-static void add_text(struct json_object *to, const char *key, const char *text)
-{
-	json_object_object_add(to, key, json_object_new_string(text));
-}
-
 static struct json_object *rows_of(struct json_object *report)
 {
 	struct json_object *rows = json_object_object_get(report, "scenarios");
@@ -45,7 +33,7 @@ bool drill_report_conclude(struct json_object *report)
 
 	for (size_t i = 0; i < row_count(report); i++) {
 		struct json_object *row = json_object_array_get_idx(rows_of(report), i);
-		const char *result = text_of(row, "result");
+		const char *result = json_text(row, "result");
 		uint64_t answer = json_object_get_uint64(json_object_object_get(row, "answer_ns"));
 
 		worst = answer > worst ? answer : worst;
@@ -78,7 +66,7 @@ static void add_cell(struct json_object *to, struct json_object *row, const char
 {
 	char text[DRILL_SECONDS_TEXT];
 
-	add_text(to, key, drill_report_seconds(row, key, text));
+	json_add_text(to, key, drill_report_seconds(row, key, text));
 }
 
 static struct json_object *cells_of(struct json_object *row)
@@ -97,7 +85,7 @@ static struct json_object *cells_of(struct json_object *row)
 	if (json_object_object_get_ex(row, "read_bytes", &value)) {
 		snprintf(text, sizeof(text), "%.1f MiB",
 			 (double)json_object_get_uint64(value) / 1048576.0);
-		add_text(cells, "read_bytes", text);
+		json_add_text(cells, "read_bytes", text);
 	}
 	return cells;
 }
@@ -132,8 +120,8 @@ void drill_report_print(struct json_object *report, bool json)
 	table_print(rows, columns);
 	json_object_put(rows);
 	printf("%s: snapshot '%s' of guest '%s': RPO %s, RTO %s: the plan %s\n",
-	       text_of(report, "drill"), text_of(report, "snapshot"), text_of(report, "guest"),
-	       drill_report_seconds(report, "rpo_ns", rpo),
+	       json_text(report, "drill"), json_text(report, "snapshot"),
+	       json_text(report, "guest"), drill_report_seconds(report, "rpo_ns", rpo),
 	       drill_report_seconds(report, "rto_ns", rto), holds ? "holds" : "does not hold");
 }
 
@@ -154,7 +142,7 @@ int drill_report_save(struct json_object *report, struct error *err)
 {
 	const char *text = json_object_to_json_string_ext(report, JSON_C_TO_STRING_PRETTY);
 	char path[PATH_MAX];
-	int ret = report_path(text_of(report, "drill"), path, err);
+	int ret = report_path(json_text(report, "drill"), path, err);
 
 	return ret ? ret : instance_write_file(path, text, strlen(text), err);
 }
@@ -197,13 +185,13 @@ static void list_print(struct json_object *reports)
 		struct json_object *report = json_object_array_get_idx(reports, i);
 		struct json_object *row = json_object_new_object();
 
-		add_text(row, "drill", text_of(report, "drill"));
-		add_text(row, "snapshot", text_of(report, "snapshot"));
-		add_text(row, "guest", text_of(report, "guest"));
-		add_text(row, "plan",
-			 json_object_get_boolean(json_object_object_get(report, "holds"))
-				 ? "holds"
-				 : "does not hold");
+		json_add_text(row, "drill", json_text(report, "drill"));
+		json_add_text(row, "snapshot", json_text(report, "snapshot"));
+		json_add_text(row, "guest", json_text(report, "guest"));
+		json_add_text(row, "plan",
+			      json_object_get_boolean(json_object_object_get(report, "holds"))
+				      ? "holds"
+				      : "does not hold");
 		add_cell(row, report, "rpo_ns");
 		add_cell(row, report, "rto_ns");
 		json_object_array_add(rows, row);

@@ -26,6 +26,7 @@
 #include "vmm/cli/overlay.h"
 #include "vmm/cli/record.h"
 #include "vmm/cli/snapshot.h"
+#include "vmm/cli/table.h"
 #include "vmm/cli/terminal.h"
 #include "vmm/machine/console.h"
 #include "vmm/machine/control.h"
@@ -276,16 +277,6 @@ static int consoles_finish(struct guest *g)
 
 /* The control socket. */
 
-static void add_string(struct json_object *to, const char *key, const char *value)
-{
-	json_object_object_add(to, key, json_object_new_string(value));
-}
-
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 static struct json_object *disks_info(const struct options *o)
 {
 	struct json_object *disks = json_object_new_array();
@@ -293,8 +284,8 @@ static struct json_object *disks_info(const struct options *o)
 	for (unsigned i = 0; i < o->disk_count; i++) {
 		struct json_object *disk = json_object_new_object();
 
-		add_string(disk, "path", o->disk[i].path);
-		add_string(disk, "format", o->disk[i].format);
+		json_add_text(disk, "path", o->disk[i].path);
+		json_add_text(disk, "format", o->disk[i].format);
 		json_object_object_add(disk, "read_only",
 				       json_object_new_boolean(o->disk[i].read_only));
 		json_object_array_add(disks, disk);
@@ -309,7 +300,7 @@ static struct json_object *exits_info(const struct guest *g)
 
 	machine_statistics(g->machine, counters, COUNTERS_MAX);
 	for (unsigned i = 0; counters[i].name; i++)
-		add_number(exits, counters[i].name, counters[i].count);
+		json_add_number(exits, counters[i].name, counters[i].count);
 	return exits;
 }
 
@@ -331,17 +322,17 @@ static struct json_object *on_info(void *arg)
 	struct json_object *info = json_object_new_object();
 	uint64_t up = clock_monotonic_ns() - g->started_ns;
 
-	add_string(info, "name", g->instance.name);
-	add_string(info, "state", machine_is_paused(g->machine) ? "paused" : "running");
-	add_number(info, "pid", (uint64_t)getpid());
-	add_string(info, "engine", g->engine->name);
-	add_string(info, "cpu", o->cpu);
-	add_number(info, "cpus", o->cpus);
-	add_number(info, "memory_bytes", o->memory);
-	add_number(info, "uptime_seconds", up / CLOCK_NS_PER_S);
-	add_string(info, "kernel", g->plan->kernel);
-	add_string(info, "initrd", g->plan->initrd ? g->plan->initrd : "");
-	add_string(info, "cmdline", g->cmdline);
+	json_add_text(info, "name", g->instance.name);
+	json_add_text(info, "state", machine_is_paused(g->machine) ? "paused" : "running");
+	json_add_number(info, "pid", (uint64_t)getpid());
+	json_add_text(info, "engine", g->engine->name);
+	json_add_text(info, "cpu", o->cpu);
+	json_add_number(info, "cpus", o->cpus);
+	json_add_number(info, "memory_bytes", o->memory);
+	json_add_number(info, "uptime_seconds", up / CLOCK_NS_PER_S);
+	json_add_text(info, "kernel", g->plan->kernel);
+	json_add_text(info, "initrd", g->plan->initrd ? g->plan->initrd : "");
+	json_add_text(info, "cmdline", g->cmdline);
 	json_object_object_add(info, "disks", disks_info(o));
 	json_object_object_add(info, "nics", guest_nics_info(o, g->instance.name, g->machine));
 	json_object_object_add(info, "exits", exits_info(g));
@@ -644,11 +635,11 @@ static void record_end(struct guest *g)
 	char *tail = on_console(g);
 	struct error err = {0};
 
-	add_string(facts, "name", g->instance.name);
-	add_string(facts, "state", "ended");
-	add_string(facts, "reason", g->reason);
-	add_number(facts, "exit_status", (uint64_t)g->status);
-	add_number(facts, "ended_at", clock_realtime_ns() / CLOCK_NS_PER_S);
+	json_add_text(facts, "name", g->instance.name);
+	json_add_text(facts, "state", "ended");
+	json_add_text(facts, "reason", g->reason);
+	json_add_number(facts, "exit_status", (uint64_t)g->status);
+	json_add_number(facts, "ended_at", clock_realtime_ns() / CLOCK_NS_PER_S);
 	add_messages(facts);
 	if (record_write(g->instance.name, facts, tail ? tail : "", tail ? strlen(tail) : 0, &err))
 		log_error("%s", err.what);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "vmm/cli/guest_nics.h"
+#include "vmm/cli/table.h"
 
 #include <string.h>
 
@@ -74,11 +75,6 @@ bool guest_nics_watched(const struct options *o, const struct machine *machine)
 	return false;
 }
 
-static void add_text(struct json_object *to, const char *key, const char *text)
-{
-	json_object_object_add(to, key, json_object_new_string(text));
-}
-
 static void add_counts(struct json_object *to, const struct machine *machine, unsigned index)
 {
 	struct virtio_net_counts c;
@@ -118,7 +114,7 @@ static void add_state(struct json_object *to, const char *network, const char *g
 	struct network_nic_state state = {.address = ""};
 
 	network_nic_state(network, guest, index, &state);
-	add_text(to, "address", state.address);
+	json_add_text(to, "address", state.address);
 	for (unsigned i = 0; i < state.group_count; i++)
 		json_object_array_add(groups, json_object_new_string(state.group[i]));
 	json_object_object_add(to, "security_groups", groups);
@@ -138,12 +134,12 @@ struct json_object *guest_nics_info(const struct options *o, const char *guest,
 		char mac[18];
 
 		net_mac_text(nic->mac, mac);
-		add_text(object, "network",
-			 nic->tap       ? "tap"
-			 : nic->network ? nic->network
-					: "user");
-		add_text(object, "interface", machine_nic_interface(machine, i));
-		add_text(object, "mac", mac);
+		json_add_text(object, "network",
+			      nic->tap       ? "tap"
+			      : nic->network ? nic->network
+					     : "user");
+		json_add_text(object, "interface", machine_nic_interface(machine, i));
+		json_add_text(object, "mac", mac);
 		if (nic->network)
 			add_state(object, nic->network, guest, i);
 		else

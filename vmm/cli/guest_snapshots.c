@@ -6,6 +6,7 @@
 #include "vmm/base/log.h"
 #include "vmm/cli/guest_config.h"
 #include "vmm/cli/store_open.h"
+#include "vmm/cli/table.h"
 
 int guest_snapshots_open_store(struct guest_snapshots *s, struct error *err)
 {
@@ -84,16 +85,6 @@ int guest_snapshots_hibernate(struct guest_snapshots *s, struct error *err)
 	return ret;
 }
 
-static void add_text(struct json_object *to, const char *key, const char *value)
-{
-	json_object_object_add(to, key, json_object_new_string(value));
-}
-
-static void add_number(struct json_object *to, const char *key, uint64_t value)
-{
-	json_object_object_add(to, key, json_object_new_uint64(value));
-}
-
 struct json_object *guest_snapshots_info(const struct guest_snapshots *s)
 {
 	const struct snapshot_result *r = &s->last;
@@ -101,23 +92,23 @@ struct json_object *guest_snapshots_info(const struct guest_snapshots *s)
 	char text[sizeof(struct error)];
 
 	if (s->state != SNAPSHOT_ENDED) {
-		add_text(info, "state", s->state == SNAPSHOT_NONE ? "none" : "pending");
+		json_add_text(info, "state", s->state == SNAPSHOT_NONE ? "none" : "pending");
 		return info;
 	}
-	add_text(info, "state", r->code ? "failed" : "complete");
-	add_text(info, "name", r->name);
+	json_add_text(info, "state", r->code ? "failed" : "complete");
+	json_add_text(info, "name", r->name);
 	if (r->code) {
 		error_format(&r->error, r->code, text, sizeof(text));
-		add_text(info, "error", text);
+		json_add_text(info, "error", text);
 		return info;
 	}
 	store_id_text(&r->id, text);
-	add_text(info, "id", text);
-	add_number(info, "pause_ns", r->pause_ns);
-	add_number(info, "total_ns", r->total_ns);
-	add_number(info, "lag_ns", r->lag_ns);
-	add_number(info, "memory_bytes", r->memory_bytes);
-	add_number(info, "state_bytes", r->state_bytes);
+	json_add_text(info, "id", text);
+	json_add_number(info, "pause_ns", r->pause_ns);
+	json_add_number(info, "total_ns", r->total_ns);
+	json_add_number(info, "lag_ns", r->lag_ns);
+	json_add_number(info, "memory_bytes", r->memory_bytes);
+	json_add_number(info, "state_bytes", r->state_bytes);
 	return info;
 }
 

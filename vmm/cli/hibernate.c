@@ -17,16 +17,7 @@
 #include "vmm/cli/record.h"
 #include "vmm/cli/snapshot.h"
 #include "vmm/cli/store_open.h"
-
-static void add_text(struct json_object *to, const char *key, const char *text)
-{
-	json_object_object_add(to, key, json_object_new_string(text));
-}
-
-static void add_number(struct json_object *to, const char *key, uint64_t number)
-{
-	json_object_object_add(to, key, json_object_new_uint64(number));
-}
+#include "vmm/cli/table.h"
 
 /* What is hibernated. */
 
@@ -37,15 +28,15 @@ static struct json_object *facts_of(const struct root *root)
 	struct error ignored = {0};
 	char id[STORE_ID_TEXT];
 
-	add_text(facts, "name", root->name);
-	add_text(facts, "state", "hibernated");
+	json_add_text(facts, "name", root->name);
+	json_add_text(facts, "state", "hibernated");
 	if (o && guest_config_parse(root->config, NULL, NULL, o, &ignored) == 0)
-		add_number(facts, "cpus", o->cpus);
+		json_add_number(facts, "cpus", o->cpus);
 	free(o);
-	add_number(facts, "memory_bytes", root->memory_size);
-	add_number(facts, "hibernated_at", root->time_ns / CLOCK_NS_PER_S);
+	json_add_number(facts, "memory_bytes", root->memory_size);
+	json_add_number(facts, "hibernated_at", root->time_ns / CLOCK_NS_PER_S);
 	store_id_text(&root->id, id);
-	add_text(facts, "id", id);
+	json_add_text(facts, "id", id);
 	for (unsigned i = 0; i < root->volume_count; i++)
 		json_object_array_add(volumes, json_object_new_string(root->volumes[i].name));
 	json_object_object_add(facts, "volumes", volumes);

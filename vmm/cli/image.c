@@ -20,16 +20,6 @@
 #include "vmm/cli/table.h"
 #include "vmm/cli/verbs.h"
 
-static void add_text(struct json_object *to, const char *key, const char *text)
-{
-	json_object_object_add(to, key, json_object_new_string(text));
-}
-
-static void add_number(struct json_object *to, const char *key, uint64_t number)
-{
-	json_object_object_add(to, key, json_object_new_uint64(number));
-}
-
 /* Creating. */
 
 /* A snapshot becomes an image of it. */
@@ -95,11 +85,11 @@ static struct json_object *image_row(struct store *store, const struct root *roo
 
 	json_object_object_del(row, "memory_bytes");
 	if (root_load(store, &root->parent, &of, &ignored) == 0) {
-		add_text(row, "snapshot", of.name);
+		json_add_text(row, "snapshot", of.name);
 		root_clear(&of);
 	} else {
 		store_id_text(&root->parent, id);
-		add_text(row, "snapshot", id);
+		json_add_text(row, "snapshot", id);
 	}
 	return row;
 }
@@ -155,10 +145,10 @@ static struct json_object *disks_of(const struct root *root, const struct option
 		int at = root_volume_index(root, o->disk[i].path);
 		char device[] = {'v', 'd', (char)('a' + i), 0};
 
-		add_text(disk, "device", device);
-		add_text(disk, at < 0 ? "path" : "volume", o->disk[i].path);
+		json_add_text(disk, "device", device);
+		json_add_text(disk, at < 0 ? "path" : "volume", o->disk[i].path);
 		if (at >= 0)
-			add_number(disk, "size_bytes", root->volumes[at].size);
+			json_add_number(disk, "size_bytes", root->volumes[at].size);
 		json_object_object_add(disk, "read_only",
 				       json_object_new_boolean(o->disk[i].read_only));
 		json_object_array_add(disks, disk);
@@ -194,8 +184,8 @@ static int image_info(struct store *store, struct root *root, struct error *err)
 	if (ret == 0) {
 		struct json_object *row = image_row(store, root);
 
-		add_number(row, "cpus", o->cpus);
-		add_number(row, "memory_bytes", o->memory);
+		json_add_number(row, "cpus", o->cpus);
+		json_add_number(row, "memory_bytes", o->memory);
 		json_object_object_add(row, "disks", disks_of(root, o));
 		json_object_object_add(row, "config", json_object_get(root->config));
 		json_print(row);

@@ -27,16 +27,6 @@ void snapshot_nap(void)
 	nanosleep(&time, NULL);
 }
 
-static void add_text(struct json_object *to, const char *key, const char *text)
-{
-	json_object_object_add(to, key, json_object_new_string(text));
-}
-
-static void add_number(struct json_object *to, const char *key, uint64_t number)
-{
-	json_object_object_add(to, key, json_object_new_uint64(number));
-}
-
 static uint64_t number_of(struct json_object *object, const char *key)
 {
 	return json_object_get_uint64(json_object_object_get(object, key));
@@ -88,8 +78,8 @@ int snapshot_of_guest(const char *guest, const char *name, const char *comment, 
 	struct json_object *body = json_object_new_object(), *answer;
 	int ret;
 
-	add_text(body, "name", name);
-	add_text(body, "comment", comment);
+	json_add_text(body, "name", name);
+	json_add_text(body, "comment", comment);
 	json_object_object_add(body, "disk_only", json_object_new_boolean(disk_only));
 	ret = client_request(guest, "POST", "/v1/snapshot", json_object_to_json_string(body),
 			     &answer, err);
@@ -133,8 +123,8 @@ static int volume_snapshot(const struct options *o, struct store *store, const c
 
 		store_id_text(&root->id, id);
 		*out = json_object_new_object();
-		add_text(*out, "name", name);
-		add_text(*out, "id", id);
+		json_add_text(*out, "name", name);
+		json_add_text(*out, "id", id);
 	}
 	root_clear(root);
 	free(root);
@@ -207,25 +197,25 @@ struct json_object *snapshot_row(struct store *store, const struct root *root)
 
 	gmtime_r(&seconds, &tm);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	add_text(row, "name", root->name);
+	json_add_text(row, "name", root->name);
 	store_id_text(&root->id, id);
-	add_text(row, "id", id);
-	add_text(row, "kind", root_kind_name(root->kind));
-	add_text(row, "state", root_state_name(root->state));
-	add_text(row, "time", text);
-	add_number(row, "volumes", root->volume_count);
-	add_number(row, "memory_bytes", root->memory_size);
+	json_add_text(row, "id", id);
+	json_add_text(row, "kind", root_kind_name(root->kind));
+	json_add_text(row, "state", root_state_name(root->state));
+	json_add_text(row, "time", text);
+	json_add_number(row, "volumes", root->volume_count);
+	json_add_number(row, "memory_bytes", root->memory_size);
 	if (root_usage(store, root, &usage, &err) == 0) {
-		add_number(row, "stored_bytes", usage.stored);
-		add_number(row, "exclusive_bytes", usage.exclusive);
+		json_add_number(row, "stored_bytes", usage.stored);
+		json_add_number(row, "exclusive_bytes", usage.exclusive);
 	}
 	if (root->has_parent) {
 		store_id_text(&root->parent, id);
-		add_text(row, "parent", id);
+		json_add_text(row, "parent", id);
 	}
 	if (guest_config_name(root->config))
-		add_text(row, "guest", guest_config_name(root->config));
-	add_text(row, "comment", root->comment);
+		json_add_text(row, "guest", guest_config_name(root->config));
+	json_add_text(row, "comment", root->comment);
 	return row;
 }
 
@@ -248,25 +238,18 @@ static int root_damaged(void *arg, const char *id, const struct error *why)
 	struct listing *listing = arg;
 	struct json_object *row = json_object_new_object();
 
-	add_text(row, "name", "-");
-	add_text(row, "id", id);
-	add_text(row, "state", "damaged");
-	add_text(row, "comment", why->what);
+	json_add_text(row, "name", "-");
+	json_add_text(row, "id", id);
+	json_add_text(row, "state", "damaged");
+	json_add_text(row, "comment", why->what);
 	json_object_array_add(listing->rows, row);
 	return 0;
-}
-
-static const char *text_of(struct json_object *row, const char *key)
-{
-	const char *text = json_object_get_string(json_object_object_get(row, key));
-
-	return text ? text : "";
 }
 
 static bool has_row(struct json_object *rows, const char *id)
 {
 	for (size_t i = 0; i < json_object_array_length(rows); i++)
-		if (strcmp(text_of(json_object_array_get_idx(rows, i), "id"), id) == 0)
+		if (strcmp(json_text(json_object_array_get_idx(rows, i), "id"), id) == 0)
 			return true;
 	return false;
 }
@@ -277,7 +260,7 @@ static void tree_add(struct json_object *rows, const char *parent, unsigned dept
 {
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
 		struct json_object *row = json_object_array_get_idx(rows, i);
-		const char *above = text_of(row, "parent");
+		const char *above = json_text(row, "parent");
 		char name[2 * TEXT_NAME_MAX + 8];
 
 		if (!has_row(rows, above))
@@ -285,11 +268,11 @@ static void tree_add(struct json_object *rows, const char *parent, unsigned dept
 		if (strcmp(above, parent) != 0)
 			continue;
 		snprintf(name, sizeof(name), "%*s%s", (int)(2 * (depth < 32 ? depth : 32)), "",
-			 text_of(row, "name"));
-		add_text(row, "tree", name);
+			 json_text(row, "name"));
+		json_add_text(row, "tree", name);
 		json_object_array_add(to, json_object_get(row));
 		if (depth < json_object_array_length(rows))
-			tree_add(rows, text_of(row, "id"), depth + 1, to);
+			tree_add(rows, json_text(row, "id"), depth + 1, to);
 	}
 }
 
@@ -356,13 +339,13 @@ static int root_info(struct store *store, struct root *root, void *arg, struct e
 	for (unsigned i = 0; i < root->volume_count; i++) {
 		struct json_object *volume = json_object_new_object();
 
-		add_text(volume, "name", root->volumes[i].name);
-		add_number(volume, "size_bytes", root->volumes[i].size);
-		add_number(volume, "layers", root->volumes[i].layer_count);
+		json_add_text(volume, "name", root->volumes[i].name);
+		json_add_number(volume, "size_bytes", root->volumes[i].size);
+		json_add_number(volume, "layers", root->volumes[i].layer_count);
 		json_object_array_add(volumes, volume);
 	}
 	json_object_object_add(row, "volumes", volumes);
-	add_number(row, "memory_layers", root->memory_layer_count);
+	json_add_number(row, "memory_layers", root->memory_layer_count);
 	json_object_object_add(row, "config", json_object_get(root->config));
 	json_print(row);
 	json_object_put(row);
@@ -424,8 +407,8 @@ static int diff_add(struct store *store, struct json_object *rows, const char *n
 	if (ret)
 		return ret;
 	row = json_object_new_object();
-	add_text(row, "name", name);
-	add_number(row, "bytes", blocks * STORE_BLOCK);
+	json_add_text(row, "name", name);
+	json_add_number(row, "bytes", blocks * STORE_BLOCK);
 	json_object_array_add(rows, row);
 	return 0;
 }

@@ -138,16 +138,6 @@ struct listing {
 	struct error *err;
 };
 
-static void add_text(struct json_object *to, const char *key, const char *text)
-{
-	json_object_object_add(to, key, json_object_new_string(text));
-}
-
-static void add_number(struct json_object *to, const char *key, uint64_t number)
-{
-	json_object_object_add(to, key, json_object_new_uint64(number));
-}
-
 static void stored_add(struct store *store, const struct volume_manifest *m, struct json_object *to)
 {
 	uint64_t stored = 0, bytes;
@@ -163,7 +153,7 @@ static void stored_add(struct store *store, const struct volume_manifest *m, str
 			stored += bytes;
 		layer_close(layer);
 	}
-	add_number(to, "stored_bytes", stored);
+	json_add_number(to, "stored_bytes", stored);
 }
 
 static struct json_object *volume_row(struct store *store, const struct volume_manifest *m)
@@ -171,17 +161,17 @@ static struct json_object *volume_row(struct store *store, const struct volume_m
 	struct json_object *row = json_object_new_object();
 	char id[STORE_ID_TEXT];
 
-	add_text(row, "name", m->name);
-	add_number(row, "size_bytes", m->size);
+	json_add_text(row, "name", m->name);
+	json_add_number(row, "size_bytes", m->size);
 	stored_add(store, m, row);
-	add_number(row, "layers", m->layer_count);
+	json_add_number(row, "layers", m->layer_count);
 	if (m->base.path[0]) {
-		add_text(row, "base", m->base.path);
-		add_text(row, "base_format", m->base.format);
+		json_add_text(row, "base", m->base.path);
+		json_add_text(row, "base_format", m->base.format);
 	}
 	if (m->has_parent) {
 		store_id_text(&m->parent, id);
-		add_text(row, "parent", id);
+		json_add_text(row, "parent", id);
 	}
 	return row;
 }
