@@ -77,27 +77,9 @@ int hibernation_for_each(void (*visit)(void *arg, const char *name, struct json_
 }
 
 /* One guest's; -ENOENT where it is not hibernated. */
-static int with_hibernation(const char *guest,
-			    int (*act)(struct store *store, struct root *root, void *arg,
-				       struct error *err),
-			    void *arg, struct error *err)
+static int with_hibernation(const char *guest, cli_root_act *act, void *arg, struct error *err)
 {
-	struct root *root = calloc(1, sizeof(*root));
-	struct store *store;
-	int ret = root ? -ENOENT : -ENOMEM;
-
-	if (root && cli_store_exists())
-		ret = cli_store_open(&store, err);
-	if (ret == 0) {
-		ret = root_find_kind(store, ROOT_HIBERNATION, guest, root, err);
-		if (ret == 0) {
-			ret = act(store, root, arg, err);
-			root_clear(root);
-		}
-		store_close(store);
-	}
-	free(root);
-	return ret;
+	return cli_store_exists() ? cli_with_root(ROOT_HIBERNATION, guest, act, arg, err) : -ENOENT;
 }
 
 static int facts_take(struct store *store, struct root *root, void *arg, struct error *err)
@@ -161,18 +143,9 @@ int hibernation_check_disks(struct store *store, const struct options *o, const 
 	return root_for_each(store, disks_visit, root_pass_over, &check, err);
 }
 
-static int discard(struct store *store, struct root *root, void *arg, struct error *err)
-{
-	struct store_swept swept;
-	int ret = root_remove(store, &root->id, err);
-
-	(void)arg;
-	return ret ? ret : store_sweep(store, &swept, err);
-}
-
 int hibernation_discard(const char *guest, struct error *err)
 {
-	return with_hibernation(guest, discard, NULL, err);
+	return with_hibernation(guest, cli_root_rm, NULL, err);
 }
 
 /* Hibernating. */

@@ -156,31 +156,12 @@ static struct json_object *disks_of(const struct root *root, const struct option
 	return disks;
 }
 
-/* One image by its name, for `act`. */
-static int with_image(const char *key,
-		      int (*act)(struct store *store, struct root *root, struct error *err),
-		      struct error *err)
-{
-	struct root *root = calloc(1, sizeof(*root));
-	struct store *store;
-	int ret = root ? cli_store_open(&store, err) : -ENOMEM;
-
-	if (ret == 0) {
-		ret = root_find_kind(store, ROOT_IMAGE, key, root, err);
-		if (ret == 0)
-			ret = act(store, root, err);
-		root_clear(root);
-		store_close(store);
-	}
-	free(root);
-	return ret;
-}
-
-static int image_info(struct store *store, struct root *root, struct error *err)
+static int image_info(struct store *store, struct root *root, void *arg, struct error *err)
 {
 	struct options *o = malloc(sizeof(*o));
 	int ret = o ? guest_config_parse(root->config, NULL, NULL, o, err) : -ENOMEM;
 
+	(void)arg;
 	if (ret == 0) {
 		struct json_object *row = image_row(store, root);
 
@@ -198,21 +179,13 @@ static int image_info(struct store *store, struct root *root, struct error *err)
 static int image_cmd_info(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	(void)o;
-	return with_image(w->word[0], image_info, err);
-}
-
-static int image_rm(struct store *store, struct root *root, struct error *err)
-{
-	struct store_swept swept;
-	int ret = root_remove(store, &root->id, err);
-
-	return ret ? ret : store_sweep(store, &swept, err);
+	return cli_with_root(ROOT_IMAGE, w->word[0], image_info, NULL, err);
 }
 
 static int image_cmd_rm(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	(void)o;
-	return with_image(w->word[0], image_rm, err);
+	return cli_with_root(ROOT_IMAGE, w->word[0], cli_root_rm, NULL, err);
 }
 
 int cmd_image(const struct options *options)

@@ -308,28 +308,6 @@ static int snapshot_ls(const struct options *o, const struct verb_words *w, stru
 	return ret;
 }
 
-/* One snapshot by its name, for `act`. */
-static int with_root(const char *key,
-		     int (*act)(struct store *store, struct root *root, void *arg,
-				struct error *err),
-		     void *arg, struct error *err)
-{
-	struct root *root = calloc(1, sizeof(*root));
-	struct store *store;
-	int ret = root ? cli_store_open(&store, err) : -ENOMEM;
-
-	if (ret == 0) {
-		ret = root_find(store, key, root, err);
-		if (ret == 0) {
-			ret = act(store, root, arg, err);
-			root_clear(root);
-		}
-		store_close(store);
-	}
-	free(root);
-	return ret;
-}
-
 static int root_info(struct store *store, struct root *root, void *arg, struct error *err)
 {
 	struct json_object *row = snapshot_row(store, root), *volumes = json_object_new_array();
@@ -355,22 +333,13 @@ static int root_info(struct store *store, struct root *root, void *arg, struct e
 static int snapshot_info(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	(void)o;
-	return with_root(w->word[0], root_info, NULL, err);
-}
-
-static int root_rm(struct store *store, struct root *root, void *arg, struct error *err)
-{
-	struct store_swept swept;
-	int ret = root_remove(store, &root->id, err);
-
-	(void)arg;
-	return ret ? ret : store_sweep(store, &swept, err);
+	return cli_with_root(ROOT_VM, w->word[0], root_info, NULL, err);
 }
 
 static int snapshot_rm(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	(void)o;
-	return with_root(w->word[0], root_rm, NULL, err);
+	return cli_with_root(ROOT_VM, w->word[0], cli_root_rm, NULL, err);
 }
 
 static int root_check(struct store *store, struct root *root, void *arg, struct error *err)
@@ -384,7 +353,7 @@ static int root_check(struct store *store, struct root *root, void *arg, struct 
 static int snapshot_verify(const struct options *o, const struct verb_words *w, struct error *err)
 {
 	(void)o;
-	return with_root(w->word[0], root_check, NULL, err);
+	return cli_with_root(ROOT_VM, w->word[0], root_check, NULL, err);
 }
 
 /* Differences. */
@@ -458,7 +427,7 @@ static int snapshot_diff(const struct options *o, const struct verb_words *w, st
 	static const struct table_column columns[] = {
 		{"VOLUME", "name"}, {"CHANGED", "bytes"}, {NULL, NULL}};
 	struct diff diff = {.options = o, .other = w->word[1], .rows = json_object_new_array()};
-	int ret = with_root(w->word[0], diff_with, &diff, err);
+	int ret = cli_with_root(ROOT_VM, w->word[0], diff_with, &diff, err);
 
 	if (ret == 0 && !o->pages && o->json)
 		json_print(diff.rows);

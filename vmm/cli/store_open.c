@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "vmm/cli/store_open.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "vmm/base/instance.h"
@@ -44,4 +46,32 @@ bool cli_store_has_volume(const char *name)
 	snprintf(file, sizeof(file), "%s.json", name);
 	return instance_state_path("store/volumes", file, path, sizeof(path), &err) == 0 &&
 	       access(path, F_OK) == 0;
+}
+
+int cli_with_root(enum root_kind kind, const char *key, cli_root_act *act, void *arg,
+		  struct error *err)
+{
+	struct root *root = calloc(1, sizeof(*root));
+	struct store *store;
+	int ret = root ? cli_store_open(&store, err) : -ENOMEM;
+
+	if (ret == 0) {
+		ret = root_find_kind(store, kind, key, root, err);
+		if (ret == 0) {
+			ret = act(store, root, arg, err);
+			root_clear(root);
+		}
+		store_close(store);
+	}
+	free(root);
+	return ret;
+}
+
+int cli_root_rm(struct store *store, struct root *root, void *arg, struct error *err)
+{
+	struct store_swept swept;
+	int ret = root_remove(store, &root->id, err);
+
+	(void)arg;
+	return ret ? ret : store_sweep(store, &swept, err);
 }
