@@ -38,8 +38,9 @@ static const struct {
 	 1u << 0 | 1u << 1 | 1u << 7 | 1u << 9 | 1u << 10 | 1u << 20},
 	/* VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNT RDPID */
 	{7, 0, CPUID_ECX, 0x00405f46 & ~(1u << 13), 1u << 2},
-	{7, 0, CPUID_EDX, 1u << 4 | 1u << 8, 1u << 4}, /* FSRM, VP2INTERSECT */
-	{7, 1, CPUID_EAX, 1u << 4 | 1u << 5, 0},       /* AVX-VNNI, BF16 */
+	/* FSRM VP2INTERSECT, ARCH_CAPABILITIES */
+	{7, 0, CPUID_EDX, 1u << 4 | 1u << 8, 1u << 4 | 1u << 29},
+	{7, 1, CPUID_EAX, 1u << 4 | 1u << 5, 0}, /* AVX-VNNI, BF16 */
 	{7, 1, CPUID_EBX, 0, 0},
 	{7, 1, CPUID_ECX, 0, 0},
 	{7, 1, CPUID_EDX, 0, 0},

@@ -29,6 +29,16 @@ struct msr_row {
 	uint64_t value; /* of MSR_CONSTANT and MSR_DEAF */
 };
 
+/*
+ * IA32_ARCH_CAPABILITIES (SDM vol. 4): what a kernel does against these (page tables of its own for
+ * user code, VERW on each way out) reaches no host CPU through a translator and would cost all the
+ * more: RDCL, the L1D flush, SSB, MDS, page size changes, TAA, SBDR and SSDP, FBSDP, PSDP, BHI,
+ * PBRSB, GDS, RFDS, ITS. Not IBRS_ALL: there is no SPEC_CTRL to a portable guest.
+ */
+#define NOT_AFFECTED                                                                               \
+	(1ull << 0 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 8 | 1ull << 13 |      \
+	 1ull << 14 | 1ull << 15 | 1ull << 20 | 1ull << 24 | 1ull << 26 | 1ull << 27 | 1ull << 62)
+
 #define PLACE(field) offsetof(struct engine_vcpu, field)
 
 static const struct msr_row rows[] = {
@@ -44,6 +54,7 @@ static const struct msr_row rows[] = {
 	{0x258, 2, MSR_ANY, PLACE(msr.mtrr_fixed[1]), 0},
 	{0x268, 8, MSR_ANY, PLACE(msr.mtrr_fixed[3]), 0},
 	{0x2ff, 1, MSR_ANY, PLACE(msr.mtrr_default), 0},
+	{0x10a, 1, MSR_CONSTANT, 0, NOT_AFFECTED},
 	{0x179, 1, MSR_CONSTANT, 0, 0}, /* MCG_CAP: no banks */
 	{0x17a, 1, MSR_ANY, PLACE(msr.mcg_status), 0},
 	{0x17b, 1, MSR_ANY, PLACE(msr.mcg_ctl), 0},

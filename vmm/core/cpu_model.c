@@ -3,7 +3,8 @@
  * CPU models. `portable` is the x86-64-v3 level and what stock kernels like besides, the same on
  * every host; what it leaves out costs the translator much or differs between vendors (AVX-512,
  * CET, PKU, LA57, performance counters, vendor mitigations). Vendor, family and brand remain the
- * host's: a kernel picks its quirks by them.
+ * host's: a kernel picks its quirks by them. What it need not guard against
+ * (IA32_ARCH_CAPABILITIES) is the engine's to say; a kernel asks once, when it boots.
  */
 #include "vmm/core/cpu_model.h"
 
@@ -91,6 +92,7 @@ static const struct cpu_feature portable[] = {
 	{"umip", 7, 0, CPUID_ECX, 2, true},
 	{"rdpid", 7, 0, CPUID_ECX, 22, true},
 	{"fsrm", 7, 0, CPUID_EDX, 4, true},
+	{"arch-capabilities", 7, 0, CPUID_EDX, 29, true},
 	{"xsaveopt", 0xd, 1, CPUID_EAX, 0, true},
 	{"xsavec", 0xd, 1, CPUID_EAX, 1, true},
 	{"xgetbv1", 0xd, 1, CPUID_EAX, 2, true},
