@@ -55,7 +55,7 @@ static void time_write(struct engine_vcpu *cpu, uint64_t gpa)
 	uint32_t multiplier;
 	int8_t shift;
 
-	scale_of(cpu->vm->tsc_khz, &multiplier, &shift);
+	scale_of(vm_tsc_khz(cpu->vm), &multiplier, &shift);
 	le32_put(t, 2); /* an even version: complete */
 	le64_put(t + 8, cpu_tsc(cpu));
 	le64_put(t + 16, kvmclock_ns(cpu->vm));

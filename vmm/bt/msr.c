@@ -132,7 +132,7 @@ uint64_t cpu_tsc(const struct engine_vcpu *cpu)
 void cpu_tsc_restore(struct engine_vcpu *cpu, uint64_t value)
 {
 	struct engine_vm *vm = cpu->vm;
-	uint64_t now = __rdtsc(), second = vm->tsc_khz * 1000ull;
+	uint64_t second = vm_tsc_khz(vm) * 1000ull, now = __rdtsc();
 	uint64_t ahead = value - (now + vm->tsc_offset);
 
 	cpu->tsc_offset = vm->tsc_offset;

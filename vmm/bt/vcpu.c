@@ -91,7 +91,7 @@ static uint32_t on_tsc_khz(void *arg)
 {
 	struct engine_vcpu *cpu = arg;
 
-	return cpu->vm->tsc_khz;
+	return vm_tsc_khz(cpu->vm);
 }
 
 static const struct lapic_ops lapic_ops = {

@@ -58,15 +58,19 @@ static void faults_catch(void)
 		sigaction(fault_signals[i], &action, &old_action[i]);
 }
 
-/* How fast the TSC counts, against CLOCK_MONOTONIC. */
-static uint32_t tsc_rate(void)
+/* Against CLOCK_MONOTONIC, since the VM was made: what is to be set up meanwhile takes as long. */
+uint32_t vm_tsc_khz(struct engine_vm *vm)
 {
-	uint64_t start = clock_monotonic_ns(), tsc = __rdtsc(), ns;
+	uint32_t khz = atomic_load(&vm->tsc_khz), none = 0;
+	uint64_t ns;
 
+	if (khz)
+		return khz;
 	do
-		ns = clock_monotonic_ns() - start;
+		ns = clock_monotonic_ns() - vm->made_ns;
 	while (ns < CALIBRATION_NS);
-	return (uint32_t)((__rdtsc() - tsc) * 1000000 / ns);
+	khz = (uint32_t)((unsigned __int128)(__rdtsc() - vm->made_tsc) * 1000000 / ns);
+	return atomic_compare_exchange_strong(&vm->tsc_khz, &none, khz) ? khz : none;
 }
 
 static int bt_probe(bool thorough, struct error *why)
@@ -165,8 +169,8 @@ static int bt_vm_create(const struct vm_config *config, struct engine_vm **out, 
 	vm->epoll_fd = vm->stop_fd = vm->sample_fd = -1;
 	pthread_rwlock_init(&vm->doorbell_lock, NULL);
 	pthread_mutex_init(&vm->line_lock, NULL);
-	vm->tsc_khz = tsc_rate();
-	vm->clock_origin_ns = clock_monotonic_ns();
+	vm->clock_origin_ns = vm->made_ns = clock_monotonic_ns();
+	vm->made_tsc = __rdtsc();
 	faults_catch();
 	ret = chips_create(vm);
 	if (ret == 0)
@@ -266,11 +270,6 @@ static int bt_vcpu_state_set(struct engine_vcpu *cpu, const struct cpu_state *in
 	cpu->activity = in->activity == CPU_HALTED ? CPU_RUNNING : (uint8_t)in->activity;
 	kvmclock_tell_stop(cpu);
 	return 0;
-}
-
-static uint32_t bt_tsc_khz(struct engine_vm *vm)
-{
-	return vm->tsc_khz;
 }
 
 static int bt_chips_state_get(struct engine_vm *vm, struct chips_state *out, struct error *err)
@@ -400,7 +399,7 @@ const struct engine_ops bt_engine_ops = {
 	.vcpu_kick = bt_vcpu_kick,
 	.vcpu_state_get = bt_vcpu_state_get,
 	.vcpu_state_set = bt_vcpu_state_set,
-	.tsc_khz = bt_tsc_khz,
+	.tsc_khz = vm_tsc_khz,
 	.chips_state_get = bt_chips_state_get,
 	.chips_state_set = bt_chips_state_set,
 	.irq_set = bt_irq_set,

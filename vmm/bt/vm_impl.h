@@ -30,9 +30,10 @@ struct engine_vm {
 	struct ioapic *ioapic;
 	struct i8259 *pic;
 	struct i8254 *pit;
-	uint32_t tsc_khz;
-	uint64_t tsc_offset;      /* of the first vCPU, when its state was set last */
-	uint64_t clock_origin_ns; /* CLOCK_MONOTONIC at which the paravirtual clock was 0 */
+	uint64_t made_ns, made_tsc; /* CLOCK_MONOTONIC and the TSC at one moment */
+	_Atomic uint32_t tsc_khz;   /* 0: not measured yet (vm_tsc_khz) */
+	uint64_t tsc_offset;        /* of the first vCPU, when its state was set last */
+	uint64_t clock_origin_ns;   /* CLOCK_MONOTONIC at which the paravirtual clock was 0 */
 
 	/* irq.c: eventfds that become messages, on a thread of their own. */
 	int epoll_fd, stop_fd;
@@ -56,6 +57,9 @@ struct engine_vm {
 	int sample_fd;           /* irq.c: a timer, while vCPUs run */
 	_Atomic bool sampling;
 };
+
+/* vm.c: how fast the TSC counts. The first to ask may wait for some milliseconds. Any thread. */
+uint32_t vm_tsc_khz(struct engine_vm *vm);
 
 /* vm.c: all vCPUs forget what they know about addresses, soon. */
 void bt_flush_all(struct engine_vm *vm);
