@@ -136,3 +136,13 @@ int bt_cpuid_supported(struct cpuid_table *out, struct error *err)
 	mask_words(out);
 	return 0;
 }
+
+void bt_cpuid_own(struct cpuid_table *table)
+{
+	const struct cpuid_leaf *vendor = cpuid_find(table, 0, 0);
+	struct cpuid_leaf *features = cpuid_find(table, 7, 0);
+
+	/* IA32_ARCH_CAPABILITIES (msr.c), of which kernels on other CPUs do not ask. */
+	if (features && vendor && vendor->reg[CPUID_EBX] == 0x756e6547 /* "Genu" */)
+		features->reg[CPUID_EDX] |= 1u << 29;
+}

@@ -31,6 +31,16 @@ struct msr_row {
 
 #define PLACE(field) offsetof(struct engine_vcpu, field)
 
+/*
+ * IA32_ARCH_CAPABILITIES (SDM vol. 4): flaws of Intel's that a guest need do nothing about. What it
+ * would do, page tables of the kernel's own (PTI) and buffers cleared at each way out, is to tables
+ * that no CPU walks and instructions that none executes: it guards nothing, and costs the most of
+ * all. RDCL, L1D flush, SSB, MDS, page sizes, TAA, MMIO's three, BHI, PBRSB, GDS, RFDS, ITS.
+ */
+#define ARCH_CAPABILITIES                                                                          \
+	(1ull << 0 | 1ull << 3 | 1ull << 4 | 1ull << 5 | 1ull << 6 | 1ull << 8 | 7ull << 13 |      \
+	 1ull << 20 | 1ull << 24 | 1ull << 26 | 1ull << 27 | 1ull << 62)
+
 static const struct msr_row rows[] = {
 	{0x174, 1, MSR_LOW32, PLACE(msr.sysenter_cs), 0},
 	{0x175, 1, MSR_CANONICAL, PLACE(msr.sysenter_esp), 0},
@@ -38,6 +48,7 @@ static const struct msr_row rows[] = {
 	{0x277, 1, MSR_PAT, PLACE(msr.pat), 0},
 	{0x1a0, 1, MSR_ANY, PLACE(msr.misc_enable), 0},
 	{0x48, 1, MSR_LOW32, PLACE(msr.spec_ctrl), 0},
+	{0x10a, 1, MSR_CONSTANT, 0, ARCH_CAPABILITIES},
 	{0xfe, 1, MSR_CONSTANT, 0, 0x508}, /* MTRRcap: 8 variable ones, fixed, write-combining */
 	{0x200, 16, MSR_ANY, PLACE(msr.mtrr_variable), 0},
 	{0x250, 1, MSR_ANY, PLACE(msr.mtrr_fixed[0]), 0},

@@ -344,6 +344,7 @@ int bt_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tabl
 	cpu->vm = vm;
 	cpu->index = index;
 	cpu->own_cpuid = *cpuid;
+	bt_cpuid_own(&cpu->own_cpuid);
 	cpu_model_place(&cpu->own_cpuid, index, vm->config.vcpus);
 	cpu->cpuid = &cpu->own_cpuid;
 	atomic_store(&cpu->sipi_vector, -1);

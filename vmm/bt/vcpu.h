@@ -38,6 +38,8 @@ bool bt_doorbell_ring(struct engine_vm *vm, bool mmio, uint64_t address, unsigne
 
 /* cpuid.c */
 int bt_cpuid_supported(struct cpuid_table *out, struct error *err);
+/* What is this engine's own, whatever the CPU model. */
+void bt_cpuid_own(struct cpuid_table *table);
 
 /* kvmclock.c: the paravirtual MSRs; -EINVAL where `index` is none or they are not shown. */
 int kvmclock_msr_read(struct engine_vcpu *cpu, uint32_t index, uint64_t *value);
