@@ -172,6 +172,20 @@ int balancer_for_each(int (*visit)(void *arg, const struct balancer *balancer), 
 	return instance_state_for_each(RECORDS, walk_visit, &walk, err);
 }
 
+int balancer_list(int (*visit)(void *arg, const struct balancer *balancer), void *arg,
+		  struct error *err)
+{
+	/* Others have no networks of the host's, and no rules. */
+	int lock = access(NETWORK_RUN, W_OK) == 0 ? network_lock(err) : 0, ret;
+
+	if (lock < 0)
+		return lock;
+	ret = balancer_for_each(visit, arg, err);
+	if (lock)
+		close(lock);
+	return ret;
+}
+
 static int has_listen(void *arg, const struct balancer *b)
 {
 	const struct balancer *other = arg;

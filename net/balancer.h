@@ -44,6 +44,9 @@ int balancer_find(const char *name, struct balancer *out, struct error *err);
 int balancer_remove(const char *name, struct error *err);
 int balancer_for_each(int (*visit)(void *arg, const struct balancer *balancer), void *arg,
 		      struct error *err);
+/* Likewise, not in the middle of a change: rules are as the targets are found to be. */
+int balancer_list(int (*visit)(void *arg, const struct balancer *balancer), void *arg,
+		  struct error *err);
 /* Its address and port, as it was given. */
 #define BALANCER_LISTEN_TEXT 80u
 void balancer_listen_text(const struct balancer *balancer, char out[BALANCER_LISTEN_TEXT]);

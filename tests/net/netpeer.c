@@ -7,7 +7,8 @@
  *	netpeer ask tcp|udp ADDRESS PORT	send a line, and wait for it to come back
  *	netpeer hold ADDRESS PORT	the same by TCP, once more at a line of standard input
  *	netpeer name PORT NAME|-	tell each connection NAME, or whence it is, till it ends
- *	netpeer count ADDRESS PORT N	so many connections, one behind the other; "NAME N" of each
+ *	netpeer count ADDRESS PORT N	so many connections, one behind the other; "NAME N" of each,
+ *					or "none: REASON N"
  *	netpeer keep ADDRESS PORT N	the same, and all stay until standard input ends
  *	netpeer ping ADDRESS NUMBER	once by ICMP, with this identifier
  *	netpeer forge INTERFACE		send a frame to all from 02:00:00:00:00:99
@@ -261,21 +262,24 @@ static int hold(const char *address, const char *port)
 	return read(STDIN_FILENO, &byte, 1) != 1 || ask_again(fd, SOCK_STREAM);
 }
 
+#define NAME_SIZE 64
+
 struct tally {
-	char name[32];
+	char name[NAME_SIZE];
 	unsigned count;
 };
 
-/* A connection that does not come about counts as "none". */
-static int name_read(int fd, char *out, size_t size)
+/* A connection that does not come about counts as "none: REASON". */
+static int name_read(int fd, char out[NAME_SIZE])
 {
+	ssize_t got = fd < 0 ? -1 : 1;
 	size_t n = 0;
 
-	while (fd >= 0 && n + 1 < size && read(fd, out + n, 1) == 1 && out[n] != '\n')
+	while (got == 1 && n + 1 < NAME_SIZE && (got = read(fd, out + n, 1)) == 1 && out[n] != '\n')
 		n++;
 	out[n] = 0;
 	if (n == 0)
-		snprintf(out, size, "none");
+		snprintf(out, NAME_SIZE, "none: %s", got < 0 ? strerror(errno) : "it ended");
 	return fd;
 }
 
@@ -286,8 +290,8 @@ static int count(const char *address, const char *port, unsigned connections, in
 
 	for (unsigned i = 0; i < connections; i++) {
 		unsigned at = 0;
-		char text[32];
-		int fd = name_read(socket_open(address, port, SOCK_STREAM, 0), text, sizeof(text));
+		char text[NAME_SIZE];
+		int fd = name_read(socket_open(address, port, SOCK_STREAM, 0), text);
 
 		while (at < 31 && tally[at].count && strcmp(tally[at].name, text) != 0)
 			at++;

@@ -72,7 +72,7 @@ static int balancer_ls(const struct options *o, const struct verb_words *w, stru
 						      {"TARGETS", "targets"},
 						      {NULL, NULL}};
 	struct json_object *rows = json_object_new_array();
-	int ret = balancer_for_each(row_add, rows, err);
+	int ret = balancer_list(row_add, rows, err);
 
 	(void)w;
 	if (ret == 0 && o->json) {
