@@ -428,10 +428,8 @@ static int here_check(struct import *in, const struct root *root, struct error *
 	if (ret <= 0)
 		return ret ? ret : taken(in, err);
 	/* Who published it may have been killed before its last sync. */
-	ret = in->store->io->ops->sync_directory(in->store->io, STORE_ROOTS);
-	return ret ? error_set(err, ret, "check the disk", "store: '%s': %s", STORE_ROOTS,
-			       error_name(ret))
-		   : 1;
+	ret = store_names_settle(in->store, STORE_ROOTS, err);
+	return ret ? ret : 1;
 }
 
 static int root_store(struct import *in, struct error *err)

@@ -124,11 +124,9 @@ int store_io_write_file(struct store_io *io, const char *folder, const char *nam
 	io->ops->close(io, file);
 	if (ret == 0)
 		ret = io->ops->rename(io, temporary, path);
-	if (ret) {
+	if (ret)
 		io->ops->unlink(io, temporary);
-		return ret;
-	}
-	return io->ops->sync_directory(io, folder);
+	return ret;
 }
 
 int store_io_read_file(struct store_io *io, const char *path, size_t max, char **out, size_t *size)

@@ -38,6 +38,9 @@ struct store_io_ops {
 	ssize_t (*pwrite)(struct store_io *io, int file, const void *bytes, size_t size,
 			  uint64_t offset);
 	int (*datasync)(struct store_io *io, int file);
+	/* What is read from now on is what the disk has, and what was written since the last sync.
+	 */
+	void (*forget)(struct store_io *io, int file);
 	int (*truncate)(struct store_io *io, int file, uint64_t size);
 	/* A range that reads as zeroes and is stored as a hole. -EOPNOTSUPP. */
 	int (*punch)(struct store_io *io, int file, uint64_t offset, uint64_t size);
@@ -93,7 +96,7 @@ int store_io_lock(struct store_io *io, int file, bool exclusive, bool wait);
 int store_io_next_data(struct store_io *io, int file, uint64_t end, uint64_t *start,
 		       uint64_t *stop);
 
-/* Write the small file `folder`/`name`, all or nothing, durably. */
+/* Write the small file `folder`/`name`, all or nothing; its name is for the caller to sync. */
 int store_io_write_file(struct store_io *io, const char *folder, const char *name,
 			const void *bytes, size_t size);
 /* Read a whole file of at most `max` bytes; *out is the caller's, with a NUL behind. -EFBIG. */

@@ -81,6 +81,13 @@ static int posix_datasync(struct store_io *io, int file)
 	return result(fdatasync(file));
 }
 
+static void posix_forget(struct store_io *io, int file)
+{
+	(void)io;
+	/* Pages whose writing failed are clean, and go. */
+	posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 static int posix_truncate(struct store_io *io, int file, uint64_t size)
 {
 	(void)io;
@@ -276,6 +283,7 @@ static const struct store_io_ops posix_ops = {
 	.pread = posix_pread,
 	.pwrite = posix_pwrite,
 	.datasync = posix_datasync,
+	.forget = posix_forget,
 	.truncate = posix_truncate,
 	.punch = posix_punch,
 	.allocate = posix_allocate,

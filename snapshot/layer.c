@@ -126,9 +126,9 @@ int layer_make_durable(struct layer *layer, struct error *err)
 
 	if (ret == 0)
 		ret = layer->io->ops->datasync(layer->io, layer->map);
-	if (ret == 0)
-		ret = layer->io->ops->sync_directory(layer->io, STORE_LAYERS);
-	return ret ? layer_error(layer, err, ret, error_name(ret)) : 0;
+	if (ret)
+		return layer_error(layer, err, ret, error_name(ret));
+	return store_names_settle(layer->store, STORE_LAYERS, err);
 }
 
 int layer_create(struct store *store, struct store_lease *lease, uint64_t blocks,
@@ -139,6 +139,13 @@ int layer_create(struct store *store, struct store_lease *lease, uint64_t blocks
 	if (ret == 0)
 		(*out)->abandoned = true;
 	return ret;
+}
+
+void layer_forget(struct layer *layer)
+{
+	layer->io->ops->forget(layer->io, layer->data);
+	if (layer->map >= 0)
+		layer->io->ops->forget(layer->io, layer->map);
 }
 
 static int open_any(struct store *store, const struct store_id *id, bool writable,
@@ -155,6 +162,8 @@ static int open_any(struct store *store, const struct store_id *id, bool writabl
 		layer_error(layer, err, ret, error_name(ret));
 		goto fail;
 	}
+	if (writable && layer_bits_distrusted(layer))
+		layer_forget(layer);
 	ret = layer_header_read(layer, layer->map, err);
 	if (ret)
 		goto fail;
@@ -286,11 +295,10 @@ int layer_seal(struct layer *layer, struct error *err)
 		ret = layer_seal_data(layer, &fatal, err);
 	if (ret)
 		return ret;
-	ret = layer->io->ops->sync_directory(layer->io, STORE_LAYERS);
-	if (ret)
-		return layer_error(layer, err, ret, error_name(ret));
-	layer->abandoned = false;
-	return 0;
+	ret = store_names_settle(layer->store, STORE_LAYERS, err);
+	if (ret == 0)
+		layer->abandoned = false;
+	return ret;
 }
 
 int layer_read(struct layer *layer, uint64_t first, uint64_t count, void *bytes, struct error *err)

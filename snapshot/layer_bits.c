@@ -115,6 +115,21 @@ void layer_bits_distrust(struct layer *layer)
 		memset(layer->run, 0, RUN_ID_END);
 }
 
+bool layer_bits_distrusted(struct layer *layer)
+{
+	char path[STORE_IO_PATH_MAX];
+	uint8_t first = 0;
+	int file, ret;
+
+	run_path(layer, path);
+	file = store_io_open(layer->io, path, O_RDONLY);
+	if (file < 0)
+		return false;
+	ret = store_io_read(layer->io, file, &first, 1, 0);
+	layer->io->ops->close(layer->io, file);
+	return ret || first == 0;
+}
+
 static void warn_volatile(int code)
 {
 	log_warn("store: runtime directory: %s; if this process is killed, what was not flushed is "

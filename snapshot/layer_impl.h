@@ -77,6 +77,8 @@ int layer_make_durable(struct layer *layer, struct error *err);
 /* To write on, with what a killed process left in the runtime file. -EROFS: it is sealed. */
 int layer_open_writable(struct store *store, const struct store_id *id, struct layer **out,
 			struct error *err);
+/* A sync of it failed: what it has is what the disk has, for who opens it next. */
+void layer_forget(struct layer *layer);
 /* For bytes of part of a block. 0 or -errno. */
 int layer_read_bytes(struct layer *layer, uint64_t offset, size_t size, void *bytes);
 int layer_write_bytes(struct layer *layer, uint64_t offset, size_t size, const void *bytes);
@@ -151,6 +153,8 @@ int layer_bits_load(struct layer *layer, struct error *err);
 void layer_bits_free(struct layer *layer, bool remove);
 /* What a killed process leaves from now on is not to be believed. */
 void layer_bits_distrust(struct layer *layer);
+/* Did one leave it so? */
+bool layer_bits_distrusted(struct layer *layer);
 /* 0 or -ENOMEM. Any thread. */
 int layer_bits_mark(struct layer *layer, uint64_t first, uint64_t count, enum layer_state state);
 /* A page of bits from elsewhere, whose states are checked by who walks them. 0 or -ENOMEM. */

@@ -243,7 +243,7 @@ int root_write(struct store *store, const struct root *root, struct error *err)
 	snprintf(name, sizeof(name), "%s" STORE_JSON, id);
 	ret = strlen(text) > ROOT_MANIFEST_MAX
 		      ? -EFBIG
-		      : store_io_write_file(store->io, STORE_ROOTS, name, text, strlen(text));
+		      : store_write_file(store, STORE_ROOTS, name, text, strlen(text));
 	free(text);
 	return ret ? root_error(root, err, ret, "check the store's space", error_name(ret)) : 0;
 }
@@ -358,7 +358,7 @@ static int remove_locked(struct store *store, const struct store_id *id, struct 
 	store_path(path, STORE_ROOTS, id, STORE_JSON);
 	ret = store->io->ops->unlink(store->io, path);
 	if (ret == 0)
-		ret = store->io->ops->sync_directory(store->io, STORE_ROOTS);
+		ret = store_change_sync(store, STORE_ROOTS);
 	return ret ? error_set(err, ret, "see lodge snapshot ls", "snapshot '%s': %s", path,
 			       ret == -ENOENT ? "it is not there" : error_name(ret))
 		   : 0;

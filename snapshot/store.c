@@ -348,14 +348,17 @@ int blob_put(struct store *store, struct store_lease *lease, const void *bytes, 
 		ret = store_io_write(store->io, file, bytes, size, 0);
 		if (ret == 0)
 			ret = store->io->ops->datasync(store->io, file);
-		if (ret == 0)
-			ret = store->io->ops->sync_directory(store->io, STORE_BLOBS);
 		store->io->ops->close(store->io, file);
-		if (ret)
-			store->io->ops->unlink(store->io, path);
 	}
 	if (ret < 0)
-		return error_set(err, ret, "check the store's space", "blob: %s", error_name(ret));
+		error_set(err, ret, "check the store's space", "blob: %s", error_name(ret));
+	else
+		ret = store_names_settle(store, STORE_BLOBS, err);
+	if (ret) {
+		if (file >= 0)
+			store->io->ops->unlink(store->io, path);
+		return ret;
+	}
 	*out = blob;
 	return 0;
 }

@@ -14,6 +14,7 @@
 
 struct store {
 	struct store_io *io;
+	_Atomic unsigned doubts; /* this process knows of; see names.c */
 };
 
 /* FOLDER/IDsuffix */
@@ -26,6 +27,23 @@ void store_path(char out[STORE_IO_PATH_MAX], const char *folder, const struct st
  */
 int store_lock(struct store *store, struct error *err);
 void store_unlock(struct store *store, int lock);
+
+/*
+ * names.c: names that are durable. All of it with the store's lock held, since a sync that fails
+ * may be anybody's. `folder` is one of those above.
+ */
+
+/* Is what names it has after a power failure unknown? 0, 1 or -errno. */
+int store_names_doubtful(struct store *store, const char *folder);
+/* The change of a name that was made under this very hold of the lock, doubts or not. */
+int store_change_sync(struct store *store, const char *folder);
+/* All names that are seen in it, whoever made them: -EIO if it is in doubt. */
+int store_names_sync(struct store *store, const char *folder, struct error *err);
+/* The same, takes the lock. */
+int store_names_settle(struct store *store, const char *folder, struct error *err);
+/* Write the small file `folder`/`name`, all or nothing, durably. */
+int store_write_file(struct store *store, const char *folder, const char *name, const void *bytes,
+		     size_t size);
 
 /* A list of ids, to be freed with id_list_free. */
 struct id_list {

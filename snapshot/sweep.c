@@ -5,7 +5,8 @@
  * free again, because freeing the blocks of a large file takes long.
  *
  * It acts on names that it sees, so these are made durable first: else a crash could bring back a
- * manifest whose layers are gone.
+ * manifest whose layers are gone. Where a sync of them failed nobody can, and nothing is swept
+ * until the next boot (names.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -179,7 +180,6 @@ static void runtime_sweep(struct sweep *sweep)
 static int names_collect(struct sweep *sweep, struct error *err)
 {
 	static const char *const folders[] = {STORE_ROOTS, STORE_VOLUMES};
-	struct store_io *io = sweep->store->io;
 	struct name_list leases;
 	int ret = name_list_read(sweep->store, STORE_LEASES, &leases, err);
 
@@ -188,12 +188,8 @@ static int names_collect(struct sweep *sweep, struct error *err)
 	for (size_t i = 0; i < leases.count && ret == 0; i++)
 		ret = lease_read(sweep, leases.names[i], err);
 	name_list_free(&leases);
-	for (unsigned i = 0; i < 2 && ret == 0; i++) {
-		ret = io->ops->sync_directory(io, folders[i]);
-		if (ret)
-			error_set(err, ret, "check the disk", "store: '%s': %s", folders[i],
-				  error_name(ret));
-	}
+	for (unsigned i = 0; i < 2 && ret == 0; i++)
+		ret = store_names_sync(sweep->store, folders[i], err);
 	return ret ? ret : store_references(sweep->store, &sweep->named, err);
 }
 

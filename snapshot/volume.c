@@ -40,15 +40,13 @@ static void volume_free(struct volume *volume)
 static int layer_finish(struct volume *volume, const struct store_id *id, struct layer **layer,
 			struct error *err)
 {
-	struct store_io *io = volume->store->io;
 	bool fatal = false;
 	int ret;
 
 	/* Sealed, it could not be written to if the manifest with it as the head came back. */
-	ret = io->ops->sync_directory(io, STORE_VOLUMES);
+	ret = volume_manifest_settle(volume->store, &volume->manifest, err);
 	if (ret)
-		return volume_error(volume->manifest.name, err, ret, "check the disk",
-				    error_name(ret));
+		return ret;
 	layer_close(*layer);
 	*layer = NULL;
 	ret = layer_open_writable(volume->store, id, layer, err);
@@ -171,6 +169,11 @@ int volume_close(struct volume *volume)
 		ret = volume_flush(volume);
 		/* What is not durable is for the next process; after a failed sync nothing is. */
 		volume->head->keep_run = ret && !atomic_load(&volume->failed);
+		if (atomic_load(&volume->failed)) {
+			layer_forget(volume->head);
+			if (volume->old_head)
+				layer_forget(volume->old_head);
+		}
 		store_lease_close(volume->next_lease);
 	}
 	volume_free(volume);

@@ -4,8 +4,9 @@
  * writes; below all of them possibly a base image, which this folder does not read by itself.
  *
  * The head's map has a working copy in a runtime file, so that kill -9 loses nothing; the durable
- * one gets bits only after the data that they tell of was synced. After a failed sync a volume
- * takes no writes and no flush any more: what the kernel dropped is unknown.
+ * one gets bits only after the data that they tell of was synced. After a failed sync of its files
+ * a volume takes no writes and no flush any more: what the kernel dropped is unknown. Who opens it
+ * next sees what the disk has.
  *
  * Threads: look-ups, volume_is_ours, volume_mark, reads, writes and flushes may run in any number
  * of threads. Writes that overlap and are in flight together leave either's bytes, as on any disk;

@@ -54,6 +54,9 @@ void volume_path(char out[STORE_IO_PATH_MAX], const char *name, const char *suff
 /* Write the manifest, visible and durable. The store's lock is held. */
 int volume_manifest_write(struct store *store, const struct volume_manifest *manifest,
 			  struct error *err);
+/* The manifest that is seen, which is this one, durable; takes the store's lock. */
+int volume_manifest_settle(struct store *store, const struct volume_manifest *manifest,
+			   struct error *err);
 /* Hold the volume and read its manifest: a file, or -errno. -EBUSY. */
 int volume_claim(struct store *store, const char *name, bool exclusive, struct volume_manifest *out,
 		 struct error *err);

@@ -196,7 +196,7 @@ int volume_remove(struct store *store, const char *name, struct error *err)
 			ret = 0;
 	}
 	if (ret >= 0)
-		ret = io->ops->sync_directory(io, STORE_VOLUMES);
+		ret = store_change_sync(store, STORE_VOLUMES);
 	if (held >= 0)
 		io->ops->close(io, held);
 	store_unlock(store, lock);

@@ -85,10 +85,28 @@ int volume_manifest_write(struct store *store, const struct volume_manifest *m, 
 				    "a field of it has no such value");
 	}
 	snprintf(name, sizeof(name), "%s" STORE_JSON, m->name);
-	ret = store_io_write_file(store->io, STORE_VOLUMES, name, text, size);
+	ret = store_write_file(store, STORE_VOLUMES, name, text, size);
 	free(text);
 	return ret ? volume_error(m->name, err, ret, "check the store's space", error_name(ret))
 		   : 0;
+}
+
+int volume_manifest_settle(struct store *store, const struct volume_manifest *m, struct error *err)
+{
+	int lock = store_lock(store, err), ret;
+
+	if (lock < 0)
+		return lock;
+	ret = store_names_doubtful(store, STORE_VOLUMES);
+	if (ret == 0)
+		ret = store_change_sync(store, STORE_VOLUMES);
+	if (ret < 0)
+		volume_error(m->name, err, ret, "check the disk", error_name(ret));
+	/* Another's sync, in between, may have lost its name. */
+	if (ret > 0)
+		ret = volume_manifest_write(store, m, err);
+	store_unlock(store, lock);
+	return ret;
 }
 
 int volume_find(struct store *store, const char *name, struct volume_manifest *out,

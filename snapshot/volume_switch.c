@@ -135,20 +135,15 @@ int volume_switch(struct volume *volume, struct error *err)
 
 static int settle_locked(struct volume *volume, struct error *err)
 {
-	struct store_io *io = volume->store->io;
 	bool fatal = false;
 	int ret;
 
 	if (!atomic_load(&volume->unsettled))
 		return 0;
-	/* A directory whose sync failed may be asked again no more than a file. */
-	ret = io->ops->sync_directory(io, STORE_VOLUMES);
-	if (ret) {
-		volume_error(volume->manifest.name, err, ret, "check the disk", error_name(ret));
-		fatal = true;
-	} else if (volume->old_head) {
+	/* If that fails it may be tried again: the manifest is written anew then. */
+	ret = volume_manifest_settle(volume->store, &volume->manifest, err);
+	if (ret == 0 && volume->old_head)
 		ret = layer_seal_data(volume->old_head, &fatal, err);
-	}
 	if (fatal)
 		volume_fail(volume, ret);
 	if (ret)
@@ -166,7 +161,10 @@ int volume_settle(struct volume *volume, struct error *err)
 
 	pthread_mutex_lock(&volume->mutex);
 	ret = volume_writable(volume);
-	if (ret == 0)
+	if (ret)
+		volume_error(volume->manifest.name, err, ret, "restore it from a snapshot",
+			     "it takes no writes");
+	else
 		ret = settle_locked(volume, err);
 	pthread_mutex_unlock(&volume->mutex);
 	return ret;
@@ -174,11 +172,7 @@ int volume_settle(struct volume *volume, struct error *err)
 
 int volume_switch_finish(struct volume *volume, struct error *err)
 {
-	int ret = volume_settle(volume, err);
-
-	return ret ? volume_error(volume->manifest.name, err, ret, "restore it from a snapshot",
-				  error_name(ret))
-		   : 0;
+	return volume_settle(volume, err);
 }
 
 void volume_switch_abort(struct volume *volume)

@@ -385,6 +385,16 @@ static ssize_t sim_pwrite(struct store_io *io, int file, const void *bytes, size
 	return (ssize_t)size;
 }
 
+static void writes_apply(const struct sim_inode *inode, uint8_t *to)
+{
+	for (struct sim_write *w = inode->first; w; w = w->next) {
+		if (!w->truncate)
+			memcpy(to + w->offset, w->bytes, w->size);
+		else if (w->offset < SPARE)
+			memset(to + w->offset, 0, SPARE - w->offset);
+	}
+}
+
 static int sim_datasync(struct store_io *io, int file)
 {
 	struct sim_inode *inode = inode_of(io, file);
@@ -394,17 +404,22 @@ static int sim_datasync(struct store_io *io, int file)
 		return ret;
 	if (ret == 0) {
 		/* Not simply what is seen: an earlier sync may have lost some of that. */
-		for (struct sim_write *w = inode->first; w; w = w->next) {
-			if (!w->truncate) {
-				memcpy(inode->durable + w->offset, w->bytes, w->size);
-			} else if (w->offset < SPARE) {
-				memset(inode->durable + w->offset, 0, SPARE - w->offset);
-			}
-		}
+		writes_apply(inode, inode->durable);
 		inode->durable_size = inode->size;
 	}
 	writes_forget(inode);
 	return ret;
+}
+
+/* A size stays as it is seen, as that of a file in memory does. */
+static void sim_forget(struct store_io *io, int file)
+{
+	struct sim_inode *inode = inode_of(io, file);
+
+	if (enter(disk_of(io), false, false, false, NULL))
+		return;
+	memcpy(inode->now, inode->durable, SPARE);
+	writes_apply(inode, inode->now);
 }
 
 static int sim_truncate(struct store_io *io, int file, uint64_t size)
@@ -634,6 +649,7 @@ static const struct store_io_ops sim_ops = {
 	.pread = sim_pread,
 	.pwrite = sim_pwrite,
 	.datasync = sim_datasync,
+	.forget = sim_forget,
 	.truncate = sim_truncate,
 	.punch = sim_punch,
 	.allocate = sim_allocate,

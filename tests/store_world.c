@@ -578,13 +578,11 @@ static void volume_recover(struct world *w, unsigned i, bool lost)
 
 	if (ret == -ENOENT) {
 		WORLD_CHECK(w, v->is != WORLD_THERE);
-		v->is = WORLD_ABSENT;
 		return;
 	}
 	if (!world_done(w, ret) || !volume_reopen(w, i))
 		return;
 	WORLD_CHECK(w, v->is != WORLD_ABSENT);
-	v->is = WORLD_THERE;
 	v->has_base = m.base.path[0];
 	if (!world_done(w, volume_read(v->open, 0, sizeof(bytes), bytes)))
 		return;
@@ -600,7 +598,15 @@ static void volume_recover(struct world *w, unsigned i, bool lost)
 		WORLD_CHECK(w, known);
 		v->value[s] = v->other[s] = value;
 	}
-	op_flush(w, v);
+	if (op_flush(w, v))
+		v->is = WORLD_THERE;
+}
+
+/* After a sweep, which syncs names. */
+static void volume_settle_absent(struct world_volume *v)
+{
+	if (v->is == WORLD_MAYBE)
+		v->is = WORLD_ABSENT;
 }
 
 static void report(void *arg, const struct error *problem)
@@ -638,6 +644,8 @@ bool world_recover(struct world *w, bool lost)
 		if (!w->broken && n == 0)
 			op_sweep(w);
 	}
+	for (unsigned i = 0; i < WORLD_VOLUMES && !w->broken; i++)
+		volume_settle_absent(&w->volume[i]);
 	if (!w->broken)
 		store_recover(w);
 	return !w->broken;

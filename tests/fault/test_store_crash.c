@@ -15,10 +15,16 @@ static uint64_t seeds = 1;
 static unsigned every = 1;
 
 typedef void world_life(struct world *w);
+static world_life *const lives[] = {world_script, world_script_backup};
+/* Where calls fail. */
 static const struct {
 	world_life *life;
-	uint64_t seed; /* where calls fail */
-} lives[] = {{world_script, 7}, {world_script_backup, 9}};
+	uint64_t seed;
+	bool syncs; /* here for their sake: of those the most sweep meanwhile */
+} faults[] = {{world_script, 7, false},
+	      {world_script, 8, true},
+	      {world_script, 11, true},
+	      {world_script_backup, 9, false}};
 
 /* Run the script until the disk stops, and end the process. False: it did not stop any more. */
 static bool run_until(struct world *w, world_life *life, unsigned stop)
@@ -82,8 +88,8 @@ static void crash_all(bool kill, bool kill_again, unsigned survival)
 
 		for (uint64_t seed = 1; seed <= seeds; seed++)
 			for (unsigned stop = (survival * 2 + kill) % every;
-			     crash_once(lives[i].life, seed * 1000 + survival * 2 + kill, stop,
-					kill, kill_again, survival);
+			     crash_once(lives[i], seed * 1000 + survival * 2 + kill, stop, kill,
+					kill_again, survival);
 			     stop += every)
 				points++;
 		print_message("%u crash points\n", points);
@@ -200,7 +206,10 @@ static void imports_go_on(void **state)
 	sim_disk_destroy(disk);
 }
 
-/* The k-th call fails. */
+/*
+ * The k-th call fails. Other processes go on, for which names may be what no longer becomes
+ * durable: what they say is right also after the power failure.
+ */
 static bool fail_once(world_life *life, uint64_t seed, unsigned call, enum sim_fault fault)
 {
 	struct sim_disk *disk = sim_disk_create(seed);
@@ -219,6 +228,16 @@ static bool fail_once(world_life *life, uint64_t seed, unsigned call, enum sim_f
 	/* Interrupted calls and short transfers are nobody's failure. */
 	if (failed && (fault == SIM_FAULT_EINTR || fault == SIM_FAULT_SHORT))
 		assert_false(w->broken);
+	if (call % 3) {
+		bool whole;
+
+		sim_disk_revive(disk);
+		whole = world_recover(w, true);
+		for (unsigned i = 0; i < 10 && whole && !w->broken; i++)
+			world_step(w);
+		if (w->store)
+			world_end(w);
+	}
 	sim_disk_power_cycle(disk, call % 4);
 	assert_true(world_recover(w, true));
 	world_destroy(w);
@@ -226,12 +245,78 @@ static bool fail_once(world_life *life, uint64_t seed, unsigned call, enum sim_f
 	return reached;
 }
 
+static struct volume *volume_of(struct store *store, const char *name)
+{
+	struct volume *volume;
+
+	assert_int_equal(volume_open(store, name, false, &volume, NULL), 0);
+	return volume;
+}
+
+/* Between a switch and its end a call of another's sweep fails. False: it has no such call. */
+static bool sweep_fails(unsigned call, unsigned *refused)
+{
+	struct sim_disk *disk = sim_disk_create(call + 1);
+	struct store *store, *other;
+	struct volume *volume;
+	uint32_t value = 1;
+	bool failed;
+	int ret;
+
+	assert_int_equal(store_open(sim_disk_process(disk), &store, NULL), 0);
+	assert_int_equal(store_open(sim_disk_process(disk), &other, NULL), 0);
+	assert_int_equal(volume_create(store, "a", 65536, NULL, NULL), 0);
+	volume = volume_of(store, "a");
+	assert_int_equal(volume_flush(volume), 0);
+	assert_int_equal(volume_switch_prepare(volume, NULL), 0);
+	assert_int_equal(volume_switch(volume, NULL), 0);
+	sim_disk_fail_at(disk, call, SIM_FAULT_EIO);
+	ret = store_sweep(other, NULL, NULL);
+	failed = sim_disk_has_failed(disk);
+	sim_disk_fail_at(disk, 0, SIM_FAULT_NONE);
+	store_close(other);
+	/* A sync that failed is not made good by one that does not, nor by another process. */
+	assert_int_equal(store_open(sim_disk_process(disk), &other, NULL), 0);
+	*refused += ret && store_sweep(other, NULL, NULL);
+	store_close(other);
+	assert_int_equal(volume_write(volume, 5 * STORE_BLOCK, sizeof(value), &value), 0);
+	assert_int_equal(volume_switch_finish(volume, NULL), 0);
+	assert_int_equal(volume_flush(volume), 0);
+	assert_int_equal(volume_close(volume), 0);
+	store_close(store);
+	sim_disk_power_cycle(disk, SIM_NOTHING);
+	assert_int_equal(store_open(sim_disk_process(disk), &store, NULL), 0);
+	volume = volume_of(store, "a");
+	value = 0;
+	assert_int_equal(volume_read(volume, 5 * STORE_BLOCK, sizeof(value), &value), 0);
+	assert_int_equal(value, 1);
+	assert_int_equal(volume_close(volume), 0);
+	assert_int_equal(store_sweep(store, NULL, NULL), 0);
+	store_close(store);
+	sim_disk_destroy(disk);
+	return failed;
+}
+
+static void syncs_of_others_fail(void **state)
+{
+	unsigned call = 0, refused = 0;
+
+	(void)state;
+	while (sweep_fails(call, &refused))
+		call++;
+	assert_true(call > 10);
+	/* Those of two folders. */
+	assert_int_equal(refused, 2);
+}
+
 static void fail_all(enum sim_fault fault)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(lives); i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(faults); i++) {
 		unsigned call = (unsigned)fault % every;
 
-		while (fail_once(lives[i].life, lives[i].seed, call, fault))
+		if (faults[i].syncs && fault != SIM_FAULT_EIO)
+			continue;
+		while (fail_once(faults[i].life, faults[i].seed, call, fault))
 			call += every;
 		print_message("%u calls\n", call);
 		assert_true(call > 200);
@@ -272,6 +357,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(killed),
 		cmocka_unit_test(killed_then_power),
 		cmocka_unit_test(imports_go_on),
+		cmocka_unit_test(syncs_of_others_fail),
 		cmocka_unit_test(calls_fail),
 		cmocka_unit_test(disk_is_full),
 		cmocka_unit_test(calls_are_interrupted),
