@@ -70,7 +70,7 @@ struct options {
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
 	enum translation translation;
-	bool engine_given, paravirtual, detach, force, json;
+	bool engine_given, paravirtual, emulated_io, detach, force, json;
 	unsigned timeout_s;
 	/* Of snapshots, volumes and images. */
 	const char *comment, *as, *from, *image;

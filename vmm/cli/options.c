@@ -317,6 +317,14 @@ static int set_pv(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_io(struct options *o, const char *value, struct error *err)
+{
+	if (strcmp(value, "virtio") != 0 && strcmp(value, "emulated") != 0)
+		return error_set(err, -EINVAL, "use virtio or emulated", "--io '%s'", value);
+	o->emulated_io = strcmp(value, "emulated") == 0;
+	return 0;
+}
+
 static int set_detach(struct options *o, const char *value, struct error *err)
 {
 	(void)value;
@@ -524,6 +532,8 @@ static const struct option_spec specs[] = {
 	 set_cpu},
 	{0, "pv", "on|off", "show the guest its paravirtual interface (default: on)", CMD_RUN,
 	 set_pv},
+	{0, "io", "virtio|emulated",
+	 "what disks and NICs are: emulated is IDE and e1000 (default: virtio)", CMD_RUN, set_io},
 	{0, "image", "IMAGE", "a new guest of an image; other options go before what that says",
 	 CMD_RUN, set_image},
 	{0, "detach", NULL, "return when the guest runs, and leave it running", CMD_RUN,
