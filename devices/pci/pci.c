@@ -24,20 +24,22 @@
 
 #define FIRST_CAPABILITY 0x40
 #define BAR_MEMORY_MASK  0xfffffff0u
+#define BAR_PORTS_MASK   0x0000fffcu
+#define BAR_IS_PORTS     1u
 
 struct pci_bus {
 	struct pci_config config;
 	struct pci_function bridge;
 	pthread_mutex_t lock; /* guards all below and every function's config; before bus locks */
 	struct pci_function *slot[PCI_SLOTS];
-	uint32_t window_next;
+	uint32_t window_next, ports_next;
 	uint32_t address;          /* what port 0xcf8 holds */
 	pthread_mutex_t intx_lock; /* guards all below; a leaf lock */
 	uint32_t intx_driven;      /* a bit a slot: the function wants its line high ... */
 	uint32_t intx_disabled;    /* ... and this: its command register does not let it */
 };
 
-/* BARs on the MMIO bus. */
+/* BARs on their bus. */
 
 static uint64_t bar_read(void *device, uint64_t offset, unsigned size)
 {
@@ -55,6 +57,13 @@ static void bar_write(void *device, uint64_t offset, unsigned size, uint64_t val
 
 static const struct bus_ops bar_ops = {.read = bar_read, .write = bar_write};
 
+static struct bus *bar_bus(const struct pci_bar *bar)
+{
+	const struct vm *vm = bar->function->bus->config.vm;
+
+	return bar->io ? vm->pio : vm->mmio;
+}
+
 static void bar_unmap(struct pci_bar *bar)
 {
 	struct pci_function *f = bar->function;
@@ -64,7 +73,7 @@ static void bar_unmap(struct pci_bar *bar)
 	bar->mapped = false;
 	if (f->ops->bar_moved)
 		f->ops->bar_moved(f->device, bar->index, bar->address, false);
-	bus_remove(f->bus->config.vm->mmio, bar->address, bar);
+	bus_remove(bar_bus(bar), bar->address, bar);
 }
 
 /* A BAR answers only within the window: a guest cannot lay one over the board's own devices. */
@@ -72,16 +81,37 @@ static bool bar_may_map(const struct pci_bar *bar, uint32_t address)
 {
 	const struct pci_config *config = &bar->function->bus->config;
 
+	if (bar->fixed)
+		return true;
+	if (bar->io)
+		return range_within(address, bar->size, config->ports_base, config->ports_size);
 	return range_within(address, bar->size, config->window_base, config->window_size);
+}
+
+static uint32_t bar_wanted(const struct pci_bar *bar)
+{
+	uint32_t value = le32_get(bar->function->config + PCI_BAR + 4 * (size_t)bar->index);
+
+	if (bar->fixed)
+		return bar->home;
+	return value & (bar->io ? BAR_PORTS_MASK : BAR_MEMORY_MASK);
+}
+
+/* Into its register. */
+static void bar_put(struct pci_bar *bar, uint32_t address)
+{
+	if (!bar->fixed)
+		le32_put(bar->function->config + PCI_BAR + 4 * (size_t)bar->index,
+			 address | (bar->io ? BAR_IS_PORTS : 0));
 }
 
 static void bar_update(struct pci_bar *bar)
 {
 	struct pci_function *f = bar->function;
-	uint32_t address = le32_get(f->config + PCI_BAR + 4 * (size_t)bar->index);
-	bool enabled = le16_get(f->config + PCI_COMMAND) & PCI_COMMAND_MEMORY;
+	uint32_t address = bar_wanted(bar);
+	bool enabled =
+		le16_get(f->config + PCI_COMMAND) & (bar->io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY);
 
-	address &= BAR_MEMORY_MASK;
 	if (bar->mapped && enabled && bar->address == address)
 		return;
 	bar_unmap(bar);
@@ -89,7 +119,7 @@ static void bar_update(struct pci_bar *bar)
 	if (!enabled || !bar_may_map(bar, address))
 		return;
 	/* Two BARs at one address: the first keeps it. The guest harms only itself. */
-	if (bus_add(f->bus->config.vm->mmio, address, bar->size, &bar_ops, bar))
+	if (bus_add(bar_bus(bar), address, bar->size, &bar_ops, bar))
 		return;
 	bar->mapped = true;
 	if (f->ops->bar_moved)
@@ -137,6 +167,8 @@ static void command_written(struct pci_function *f)
 
 	bars_update(f);
 	intx_update(f->bus, f->slot, &f->bus->intx_disabled, command & PCI_COMMAND_NO_INTX);
+	if (f->ops->command_changed)
+		f->ops->command_changed(f->device, command);
 }
 
 /* PCI 3.0, 6.2.3: the interrupt is pending, whether or not it is enabled. */
@@ -322,6 +354,30 @@ void pci_function_add_bar(struct pci_function *function, unsigned bar, uint32_t 
 	le32_put(function->writable + PCI_BAR + 4 * (size_t)bar, ~(size - 1));
 }
 
+void pci_function_add_io_bar(struct pci_function *function, unsigned bar, uint32_t size)
+{
+	assert(bar < PCI_BARS && size >= 4 && (size & (size - 1)) == 0);
+	function->bar[bar] =
+		(struct pci_bar){.function = function, .index = bar, .size = size, .io = true};
+	function->writable[PCI_COMMAND] |= PCI_COMMAND_IO;
+	bar_put(&function->bar[bar], 0);
+	/* PCI 3.0, 6.2.5.1: a part for PCs has no upper half. */
+	le32_put(function->writable + PCI_BAR + 4 * (size_t)bar, ~(size - 1) & BAR_PORTS_MASK);
+}
+
+void pci_function_add_ports(struct pci_function *function, unsigned bar, uint16_t base,
+			    uint32_t count)
+{
+	assert(bar < PCI_BARS);
+	function->bar[bar] = (struct pci_bar){.function = function,
+					      .index = bar,
+					      .size = count,
+					      .io = true,
+					      .fixed = true,
+					      .home = base};
+	function->writable[PCI_COMMAND] |= PCI_COMMAND_IO;
+}
+
 unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, unsigned length)
 {
 	unsigned at = function->next_capability;
@@ -339,13 +395,16 @@ unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, 
 
 static int bar_place(struct pci_bus *bus, struct pci_bar *bar)
 {
-	uint64_t at = align_up(bus->window_next, bar->size);
+	uint32_t *next = bar->io ? &bus->ports_next : &bus->window_next;
+	uint64_t at = align_up(*next, bar->size);
 
-	if (!range_within(at, bar->size, bus->config.window_base, bus->config.window_size))
+	if (bar->fixed)
+		return 0;
+	if (!bar_may_map(bar, (uint32_t)at))
 		return -ENOSPC;
 	bar->address = bar->home = (uint32_t)at;
-	le32_put(bar->function->config + PCI_BAR + 4 * (size_t)bar->index, bar->address);
-	bus->window_next = (uint32_t)(at + bar->size);
+	bar_put(bar, bar->address);
+	*next = (uint32_t)(at + bar->size);
 	return 0;
 }
 
@@ -357,11 +416,13 @@ int pci_add(struct pci_bus *bus, unsigned slot, struct pci_function *function)
 	pthread_mutex_lock(&bus->lock);
 	if (bus->slot[slot])
 		ret = -EEXIST;
+	function->bus = bus;
 	for (unsigned i = 0; i < PCI_BARS && ret == 0; i++)
 		if (function->bar[i].size)
 			ret = bar_place(bus, &function->bar[i]);
-	if (ret == 0) {
-		function->bus = bus;
+	if (ret) {
+		function->bus = NULL;
+	} else {
 		function->slot = slot;
 		function->irq.vm = bus->config.vm;
 		function->irq.gsi = bus->config.first_gsi + slot % bus->config.gsi_count;
@@ -398,7 +459,7 @@ void pci_function_reset(struct pci_function *function)
 	le16_put(function->config + PCI_COMMAND, 0);
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (function->bar[i].size)
-			le32_put(function->config + PCI_BAR + 4 * (size_t)i, function->bar[i].home);
+			bar_put(&function->bar[i], function->bar[i].home);
 	command_written(function);
 	pthread_mutex_unlock(&bus->lock);
 }
@@ -469,6 +530,7 @@ int pci_bus_create(const struct pci_config *config, struct pci_bus **out)
 		return -ENOMEM;
 	bus->config = *config;
 	bus->window_next = config->window_base;
+	bus->ports_next = config->ports_base;
 	pthread_mutex_init(&bus->lock, NULL);
 	pthread_mutex_init(&bus->intx_lock, NULL);
 	pci_function_init(&bus->bridge, &id, &bridge_ops, bus);

@@ -30,6 +30,7 @@
 #define PCI_IRQ_LINE      0x3c
 #define PCI_IRQ_PIN       0x3d
 
+#define PCI_COMMAND_IO          0x0001
 #define PCI_COMMAND_MEMORY      0x0002
 #define PCI_COMMAND_MASTER      0x0004
 #define PCI_COMMAND_NO_INTX     0x0400
@@ -57,12 +58,16 @@ struct pci_ops {
 	 * that is computed can be put there; the bus's lock is held.
 	 */
 	void (*config_reading)(void *device, unsigned offset, unsigned size);
+	/* Optional: what the command register is from now on; the bus's lock is held. */
+	void (*command_changed)(void *device, uint16_t command);
 };
 
 struct pci_bar {
 	struct pci_function *function;
 	unsigned index;
-	uint32_t size; /* a power of two, at least 16; 0: no BAR */
+	uint32_t size; /* bytes; 0: no BAR */
+	bool io;       /* of ports, else of memory */
+	bool fixed;    /* it is where it is, and in no register */
 	uint32_t home; /* where it was placed first */
 	uint32_t address;
 	bool mapped;
@@ -89,8 +94,12 @@ struct pci_id {
 
 void pci_function_init(struct pci_function *function, const struct pci_id *id,
 		       const struct pci_ops *ops, void *device);
-/* A 32-bit memory BAR of `size` bytes. */
+/* A 32-bit memory BAR of `size` bytes, a power of two, at least 16. */
 void pci_function_add_bar(struct pci_function *function, unsigned bar, uint32_t size);
+/* Ports: a BAR of `size`, a power of two, at least 4; or the ones that such a part always had. */
+void pci_function_add_io_bar(struct pci_function *function, unsigned bar, uint32_t size);
+void pci_function_add_ports(struct pci_function *function, unsigned bar, uint16_t base,
+			    uint32_t count);
 /* Room for a capability; returns its offset. `length` includes the two header bytes. */
 unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, unsigned length);
 
@@ -100,6 +109,7 @@ struct pci_config {
 	struct vm *vm;
 	uint64_t ecam_base, ecam_size;
 	uint32_t window_base, window_size; /* where BARs go */
+	uint32_t ports_base, ports_size;   /* and those of ports */
 	unsigned first_gsi, gsi_count;     /* INTA of slot n is first + n % count */
 };
 

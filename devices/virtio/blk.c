@@ -14,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "devices/virtio/worker.h"
+#include "devices/worker.h"
 #include "vmm/base/bytes.h"
 #include "vmm/base/checked.h"
 
@@ -59,7 +59,7 @@ struct blk_request {
 struct blk_queue {
 	struct virtio_blk *blk;
 	unsigned index;
-	struct virtio_worker worker;
+	struct worker worker;
 	struct block_queue *block;
 	struct blk_request *free;
 	unsigned fresh; /* requests from here on were never used, nor their memory touched */
@@ -264,7 +264,7 @@ static void queue_serve(struct blk_queue *q)
 	int ret = 0;
 
 	while (ret == 0) {
-		bool idle, called = virtio_worker_called(&q->worker);
+		bool idle, called = worker_called(&q->worker);
 
 		if (!called) {
 			virtqueue_quiet(&vq->ring);
@@ -272,7 +272,7 @@ static void queue_serve(struct blk_queue *q)
 		}
 		virtio_queue_publish(vdev, q->index);
 		if (called && block_in_flight(q->block) == 0) {
-			if (!virtio_worker_rest(&q->worker))
+			if (!worker_rest(&q->worker))
 				return;
 			continue;
 		}
@@ -310,12 +310,12 @@ static void queue_main(void *arg)
 	q->block = NULL;
 }
 
-static void queues_call(struct virtio_blk *blk, enum virtio_worker_wish wish)
+static void queues_call(struct virtio_blk *blk, enum worker_wish wish)
 {
 	for (unsigned i = 0; i < blk->queues; i++) {
 		if (!blk->queue[i] || !blk->queue[i]->worker.started)
 			continue;
-		virtio_worker_call(&blk->queue[i]->worker, wish);
+		worker_call(&blk->queue[i]->worker, wish);
 		virtio_queue_ring(&blk->vdev, i);
 	}
 }
@@ -334,7 +334,7 @@ static int queue_start(struct virtio_blk *blk, unsigned index)
 	}
 	q->free = NULL;
 	q->fresh = 0;
-	return virtio_worker_start(&q->worker, queue_main, q);
+	return worker_start(&q->worker, queue_main, q);
 }
 
 static void blk_stop(void *device)
@@ -344,7 +344,7 @@ static void blk_stop(void *device)
 	queues_call(blk, WORKER_END);
 	for (unsigned i = 0; i < blk->queues; i++)
 		if (blk->queue[i])
-			virtio_worker_join(&blk->queue[i]->worker);
+			worker_join(&blk->queue[i]->worker);
 }
 
 static void blk_resume(void *device)
@@ -360,7 +360,7 @@ static void blk_pause(void *device)
 	queues_call(blk, WORKER_REST);
 	for (unsigned i = 0; i < blk->queues; i++)
 		if (blk->queue[i])
-			virtio_worker_await(&blk->queue[i]->worker);
+			worker_await(&blk->queue[i]->worker);
 }
 
 /* All else is the guest's own or the image's. */

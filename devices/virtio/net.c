@@ -513,12 +513,12 @@ static void pair_main(void *arg)
 	snprintf(name, sizeof(name), "net%u", p->index);
 	pthread_setname_np(pthread_self(), name);
 	while (ret == 0) {
-		if (!virtio_worker_called(&p->worker)) {
+		if (!worker_called(&p->worker)) {
 			ret = pair_turn(p);
 			continue;
 		}
 		pair_unwind(p);
-		if (!virtio_worker_rest(&p->worker))
+		if (!worker_rest(&p->worker))
 			return;
 	}
 	virtio_broken(&p->net->vdev, "a malformed chain");
@@ -536,15 +536,15 @@ static int pair_start(struct virtio_net *n, unsigned index)
 	}
 	*p = (struct net_pair){.net = n, .index = index};
 	p->filter_version = atomic_load(&n->filter_version) - 1;
-	return virtio_worker_start(&p->worker, pair_main, p);
+	return worker_start(&p->worker, pair_main, p);
 }
 
-static void pairs_call(struct virtio_net *n, enum virtio_worker_wish wish)
+static void pairs_call(struct virtio_net *n, enum worker_wish wish)
 {
 	for (unsigned i = 0; i < n->net->info.queues; i++) {
 		if (!n->pair[i] || !n->pair[i]->worker.started)
 			continue;
-		virtio_worker_call(&n->pair[i]->worker, wish);
+		worker_call(&n->pair[i]->worker, wish);
 		virtio_queue_ring(&n->vdev, queue_send(i));
 	}
 }
@@ -556,7 +556,7 @@ static void net_stop(void *device)
 	pairs_call(n, WORKER_END);
 	for (unsigned i = 0; i < n->net->info.queues; i++)
 		if (n->pair[i])
-			virtio_worker_join(&n->pair[i]->worker);
+			worker_join(&n->pair[i]->worker);
 }
 
 static void net_resume(void *device)
@@ -571,7 +571,7 @@ static void net_pause(void *device)
 	pairs_call(n, WORKER_REST);
 	for (unsigned i = 0; i < n->net->info.queues; i++)
 		if (n->pair[i])
-			virtio_worker_await(&n->pair[i]->worker);
+			worker_await(&n->pair[i]->worker);
 }
 
 void net_wake_all(struct virtio_net *n)

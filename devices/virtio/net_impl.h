@@ -4,7 +4,7 @@
 #define DEVICES_VIRTIO_NET_IMPL_H
 
 #include "devices/virtio/net.h"
-#include "devices/virtio/worker.h"
+#include "devices/worker.h"
 
 /* 5.1.3: features. */
 #define F_CSUM           (1ull << 0)
@@ -66,7 +66,7 @@ struct net_staged {
 struct net_pair {
 	struct virtio_net *net;
 	unsigned index;
-	struct virtio_worker worker;
+	struct worker worker;
 	bool blocked;                     /* a frame waits in `out` for room on the network */
 	bool lost, told;                  /* the network is gone, and somebody was told */
 	uint64_t receive_rest, send_rest; /* ns: as long nothing may pass */

@@ -81,7 +81,7 @@ static void options_good(void **state)
 	assert_int_equal(o.word_count, 0);
 	assert_int_equal(parse(&run_command,
 			       "web -k vmlinux --initrd=i -d a.img,ro,queues=2 -d b -c 64 -m 4G "
-			       "--cpu host --pv off",
+			       "--cpu host --pv off --io emulated",
 			       &o),
 			 0);
 	assert_int_equal(o.word_count, 1);
@@ -97,6 +97,7 @@ static void options_good(void **state)
 	assert_int_equal(o.cpus, 64);
 	assert_int_equal(o.memory, 4 * GIB);
 	assert_false(o.paravirtual);
+	assert_true(o.emulated_io);
 	/* Options before and behind the name; what is behind "--" is the command's. */
 	assert_int_equal(parse(&run_command, "-c 2 web -m 64M -- ls -l -c", &o), 0);
 	assert_int_equal(o.cpus, 2);
@@ -119,7 +120,7 @@ static void options_bad(void **state)
 		"-d a,queues=0", "-d a,queues=17", "-d a,rw",    "-d a,",
 		"--cpu x",       "--pv maybe",     "--nonsense", "-z",
 		"--force",       "--kernel",       "a b",        "--log-level loud",
-		"--detach=1",
+		"--detach=1",    "--io none",
 	};
 	static const char *const stop[] = {
 		"",           "a b", "a -c 1", "a -- ls", "a --timeout -1", "a --timeout 86401",

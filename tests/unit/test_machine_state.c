@@ -311,8 +311,45 @@ static void another_machine(void **state)
 	c.paravirtual = false;
 	refused(f, &c, "paravirtualization: the guest had 1, this machine has 0");
 	c = f->config;
+	c.io = MACHINE_IO_EMULATED;
+	refused(f, &c, "emulated I/O: the guest had 0, this machine has 1");
+	c = f->config;
 	c.model = cpu_model_find("host");
 	refused(f, &c, "CPU model 'host'");
+}
+
+/* Disks are an IDE controller's: up to four, without queues. */
+static void emulated(void **state)
+{
+	struct fixture *f = *state;
+	struct machine_events events = {.ended = ended, .arg = f};
+	struct machine_config c = f->config;
+	struct error err = {0};
+	struct state_bytes s, again;
+
+	c.io = MACHINE_IO_EMULATED;
+	machine_destroy(f->from);
+	f->from = machine_make(f, &c);
+	s = save(f->from);
+	f->to = machine_make(f, &c);
+	assert_int_equal(machine_state_load(f->to, s.bytes, s.size, NULL), 0);
+	assert_non_null(f->to->ide);
+	again = save(f->to);
+	assert_int_equal(s.size, again.size);
+	free(again.bytes);
+	free(s.bytes);
+	machine_destroy(f->to);
+	c.disk_count = 5;
+	for (unsigned i = 1; i < c.disk_count; i++)
+		c.disk[i] = c.disk[0];
+	f->to = NULL;
+	assert_int_equal(machine_create(&c, f->loop, &events, &f->to, &err), -EINVAL);
+	assert_non_null(strstr(err.what, "5 disks: an IDE controller has 4 at most"));
+	err = (struct error){0};
+	c.disk_count = 1;
+	c.disk[0].queues = 2;
+	assert_int_equal(machine_create(&c, f->loop, &events, &f->to, &err), -EINVAL);
+	assert_non_null(strstr(err.what, "it has no queues"));
 }
 
 /* Bytes here and there: it loads or is refused, and the machine can be destroyed. */
@@ -363,9 +400,9 @@ static void saved_and_resumed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(time_goes_on),        TEST(out_of_step),     TEST(requests_come_along),
-		TEST(an_end_is_not_saved), TEST(another_machine), TEST(hostile_states),
-		TEST(saved_and_resumed),   TEST(another_life),
+		TEST(time_goes_on),        TEST(out_of_step),       TEST(requests_come_along),
+		TEST(an_end_is_not_saved), TEST(another_machine),   TEST(emulated),
+		TEST(hostile_states),      TEST(saved_and_resumed), TEST(another_life),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

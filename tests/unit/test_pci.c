@@ -11,6 +11,8 @@
 #define WINDOW               0xc0000000u
 #define WINDOW_SIZE          0x100000u
 #define BAR_SIZE             0x1000u
+#define PORTS                0x2000u
+#define PORTS_SIZE           0x100u
 #define CONFIG(slot, offset) (ECAM + ((uint64_t)(slot) << 15) + (offset))
 
 /* A function with two BARs, a capability and MSI-X in BAR 1. */
@@ -120,6 +122,8 @@ static int setup(void **state)
 		.ecam_size = ECAM_SIZE,
 		.window_base = WINDOW,
 		.window_size = WINDOW_SIZE,
+		.ports_base = PORTS,
+		.ports_size = PORTS_SIZE,
 		.first_gsi = 16,
 		.gsi_count = 8,
 	};
@@ -631,6 +635,60 @@ static void wide_write_reaches_capability(void **state)
 	assert_true(msix_signal(&f->a.msix, 0));
 }
 
+static void command_changed(void *arg, uint16_t command)
+{
+	struct device *d = arg;
+
+	d->last_value = command;
+}
+
+/* A BAR of ports, and ports that a part always had: both where the command register says. */
+static void ports_of_functions(void **state)
+{
+	static const struct pci_ops port_ops = {
+		.bar_read = bar_read, .bar_write = bar_write, .command_changed = command_changed};
+	static const struct pci_id id = {.vendor = 1, .device = 2};
+	struct fixture *f = *state;
+	struct device c = {0}, none = {0};
+
+	pci_function_init(&c.pci, &id, &port_ops, &c);
+	pci_function_add_io_bar(&c.pci, 2, 8);
+	pci_function_add_ports(&c.pci, 3, 0x1f0, 7);
+	assert_int_equal(pci_add(f->pci, 5, &c.pci), 0);
+	assert_int_equal(bar_get(f, 5, 2), PORTS | 1);
+	assert_int_equal(bar_get(f, 5, 3), 0);
+	bar_put(f, 5, 2, ~0u);
+	assert_int_equal(bar_get(f, 5, 2), 0xfff9);
+	bar_put(f, 5, 3, ~0u);
+	assert_int_equal(bar_get(f, 5, 3), 0);
+	bar_put(f, 5, 2, PORTS + 0x40);
+	assert_int_equal(port_get(f, PORTS + 0x41, 1), 0xff);
+	put(f, 5, PCI_COMMAND, 2, 0xffff);
+	assert_int_equal(get(f, 5, PCI_COMMAND, 2), 0x407);
+	assert_int_equal(c.last_value, 0x407);
+	assert_int_equal(port_get(f, PORTS + 0x41, 2), 0x2001);
+	assert_int_equal(port_get(f, 0x1f5, 2), 0x3005);
+	assert_int_equal(port_get(f, 0x1f6, 2), 0xffff);
+	bus_write(f->pio, 0x1f6, 1, 9);
+	assert_true(c.last_bar == 3 && c.last_offset == 6 && c.last_value == 9);
+	/* Outside of the window it answers nowhere; nor do others' ports. */
+	bar_put(f, 5, 2, PORTS + PORTS_SIZE);
+	assert_int_equal(port_get(f, PORTS + PORTS_SIZE, 4), ~0u);
+	put(f, 1, PCI_COMMAND, 2, 0xffff);
+	assert_int_equal(get(f, 1, PCI_COMMAND, 2), 0x406);
+	pci_function_reset(&c.pci);
+	assert_int_equal(bar_get(f, 5, 2), PORTS | 1);
+	assert_int_equal(port_get(f, 0x1f5, 1), 0xff);
+	/* There is room for so many. */
+	pci_function_init(&none.pci, &id, &port_ops, &none);
+	pci_function_add_io_bar(&none.pci, 0, 0x100);
+	assert_int_equal(pci_add(f->pci, 6, &none.pci), -ENOSPC);
+	assert_int_equal(get(f, 6, PCI_VENDOR, 4), ~0u);
+	put(f, 5, PCI_COMMAND, 2, PCI_COMMAND_IO);
+	pci_remove(&c.pci);
+	assert_int_equal(port_get(f, 0x1f5, 1), 0xff);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -650,6 +708,7 @@ int main(void)
 		TEST(bars_overlap),
 		TEST(slots_and_window_are_finite),
 		TEST(removed_function_is_gone),
+		TEST(ports_of_functions),
 		TEST(reset_puts_bars_back),
 		TEST(intx),
 		TEST(msix_layout),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line: tables of commands and options, and what a command gets to see of them. */
+/* The command line: the table of options, and what a command gets to see of them. */
 #ifndef VMM_CLI_CLI_H
 #define VMM_CLI_CLI_H
 
@@ -70,7 +70,7 @@ struct options {
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
 	enum translation translation;
-	bool engine_given, paravirtual, detach, force, json;
+	bool engine_given, paravirtual, emulated_io, detach, force, json;
 	unsigned timeout_s;
 	/* Of snapshots, volumes and images. */
 	const char *comment, *as, *from, *image;
@@ -92,42 +92,7 @@ struct options {
 	char **command;
 };
 
-struct command {
-	const char *name;
-	const char *arguments; /* for help: "[NAME] [-- CMD ...]" */
-	const char *summary;
-	unsigned bit; /* in struct option_spec's commands */
-	int words_min, words_max;
-	bool takes_command;
-	int (*run)(const struct options *options); /* returns the exit status */
-};
-
-/* Bits of commands. */
-enum {
-	CMD_RUN = 1 << 0,
-	CMD_LS = 1 << 1,
-	CMD_INFO = 1 << 2,
-	CMD_CONSOLE = 1 << 3,
-	CMD_STOP = 1 << 4,
-	CMD_KILL = 1 << 5,
-	CMD_PAUSE = 1 << 6,
-	CMD_RESUME = 1 << 7,
-	CMD_RM = 1 << 8,
-	CMD_DOCTOR = 1 << 9,
-	CMD_COMPLETION = 1 << 10,
-	CMD_NET = 1 << 11,
-	CMD_PORT = 1 << 12,
-	CMD_SG = 1 << 13,
-	CMD_BALANCER = 1 << 14,
-	CMD_VOLUME = 1 << 15,
-	CMD_SNAPSHOT = 1 << 16,
-	CMD_STORE = 1 << 17,
-	CMD_HIBERNATE = 1 << 18,
-	CMD_START = 1 << 19,
-	CMD_IMAGE = 1 << 20,
-	CMD_DRILL = 1 << 21,
-	CMD_ALL = (1 << 22) - 1,
-};
+struct command;
 
 struct option_spec {
 	char letter; /* 0: long only */
@@ -144,7 +109,10 @@ bool option_disk_is_volume(const char *path);
 
 /* options.c; NULL past the end. */
 const struct option_spec *option_at(unsigned index);
-/* Parse the words behind the command's name. 0, or -EINVAL; *help tells that --help was among them.
+
+/*
+ * options_parse.c. Parse the words behind the command's name. 0, or -EINVAL; *help tells that
+ * --help was among them.
  */
 int options_parse(const struct command *command, int argc, char **argv, struct options *out,
 		  bool *help, struct error *err);
@@ -158,9 +126,6 @@ int options_say(struct options *out, const char *name, const char *value, struct
 void options_default(struct options *out);
 /* Of `run`, once all is said: a NIC where none is. */
 int options_check_nics(struct options *options, struct error *err);
-
-/* main.c; NULL past the end. */
-const struct command *command_at(unsigned index);
 
 /* Print the error and return the status. */
 int cli_fail(const struct error *err, int code, enum exit_status status);

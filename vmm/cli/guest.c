@@ -470,6 +470,7 @@ static void machine_config_fill(struct guest *g, struct machine_config *config)
 		.engine = g->engine,
 		.model = cpu_model_find(o->cpu),
 		.paravirtual = o->paravirtual,
+		.io = o->emulated_io ? MACHINE_IO_EMULATED : MACHINE_IO_VIRTIO,
 		.vcpus = o->cpus,
 		.translation = o->translation,
 		.memory = o->memory,

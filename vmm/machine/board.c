@@ -154,6 +154,8 @@ static int pci_make(struct machine *m, struct error *err)
 		.ecam_size = BOARD_ECAM_SIZE,
 		.window_base = BOARD_PCI_WINDOW,
 		.window_size = BOARD_PCI_WINDOW_SIZE,
+		.ports_base = BOARD_PCI_PORTS,
+		.ports_size = BOARD_PCI_PORTS_SIZE,
 		.first_gsi = BOARD_PCI_FIRST_GSI,
 		.gsi_count = BOARD_PCI_GSIS,
 	};
@@ -224,22 +226,37 @@ static void console_unmake(struct machine *m)
 	virtio_console_destroy(m->console);
 }
 
-static int disk_make(struct machine *m, unsigned index, struct error *err)
+static bool is_emulated(const struct machine *m)
+{
+	return m->config.io == MACHINE_IO_EMULATED;
+}
+
+#define SERIAL_SIZE 21u
+
+static void disk_serial(unsigned index, char out[SERIAL_SIZE])
+{
+	snprintf(out, SERIAL_SIZE, "lodge-disk%u", index);
+}
+
+static int disk_open(struct machine *m, unsigned index, struct error *err)
 {
 	const struct machine_disk *config = &m->config.disk[index];
-	struct machine_disk_device *disk = &m->disk[index];
 	struct block_options options = {.path = config->path,
 					.read_only = config->read_only,
 					.store = m->config.store,
 					.allow_backing = config->allow_backing};
-	struct virtio_blk_config blk = {.queues = config->queues};
-	char serial[VIRTIO_BLK_SERIAL_SIZE + 1];
+
+	return block_open(config->format, &options, &m->disk[index].block, err);
+}
+
+static int disk_make(struct machine *m, unsigned index)
+{
+	struct machine_disk_device *disk = &m->disk[index];
+	struct virtio_blk_config blk = {.queues = m->config.disk[index].queues};
+	char serial[SERIAL_SIZE];
 	int ret;
 
-	ret = block_open(config->format, &options, &disk->block, err);
-	if (ret)
-		return ret;
-	snprintf(serial, sizeof(serial), "lodge-disk%u", index);
+	disk_serial(index, serial);
 	blk.block = disk->block;
 	blk.serial = serial;
 	if (blk.queues == 0)
@@ -252,18 +269,35 @@ static int disk_make(struct machine *m, unsigned index, struct error *err)
 	return ret;
 }
 
+static int ide_check(const struct machine *m, struct error *err)
+{
+	if (m->config.disk_count > PIIX4_IDE_DISKS)
+		return error_set(err, -EINVAL, "leave some out, or --io emulated",
+				 "%u disks: an IDE controller has %u at most", m->config.disk_count,
+				 PIIX4_IDE_DISKS);
+	for (unsigned i = 0; i < m->config.disk_count; i++)
+		if (m->config.disk[i].queues > 1)
+			return error_set(err, -EINVAL, "leave queues=N out",
+					 "disk '%s': as an IDE disk it has no queues",
+					 m->config.disk[i].path);
+	return 0;
+}
+
 static int disks_make(struct machine *m, struct error *err)
 {
-	int ret = 0;
+	int ret = is_emulated(m) ? ide_check(m, err) : 0;
 
-	for (unsigned i = 0; i < m->config.disk_count && ret == 0; i++)
-		ret = disk_make(m, i, err);
+	for (unsigned i = 0; i < m->config.disk_count && ret == 0; i++) {
+		ret = disk_open(m, i, err);
+		if (ret == 0 && !is_emulated(m))
+			ret = disk_make(m, i);
+	}
 	return ret;
 }
 
 static void disks_each(struct machine *m, virtio_fn *act, void *arg)
 {
-	for (unsigned i = 0; i < m->config.disk_count; i++)
+	for (unsigned i = 0; i < m->config.disk_count && !is_emulated(m); i++)
 		act(m->disk[i].pci, arg);
 }
 
@@ -274,6 +308,54 @@ static void disks_unmake(struct machine *m)
 		virtio_blk_destroy(m->disk[i].blk);
 		block_close(m->disk[i].block);
 	}
+}
+
+/* The disks are open already. */
+static int ide_make(struct machine *m, struct error *err)
+{
+	char serial[PIIX4_IDE_DISKS][SERIAL_SIZE];
+	struct piix4_ide_config config = {0};
+
+	(void)err;
+	if (!is_emulated(m))
+		return 0;
+	for (unsigned i = 0; i < PIIX4_IDE_CHANNELS; i++)
+		config.irq[i] = line(m, BOARD_IDE_IRQ + i);
+	for (unsigned i = 0; i < m->config.disk_count; i++) {
+		disk_serial(i, serial[i]);
+		config.disk[i].block = m->disk[i].block;
+		config.disk[i].serial = serial[i];
+	}
+	return piix4_ide_create(&m->vm, m->pci, BOARD_SLOT_IDE, &config, &m->ide);
+}
+
+static void ide_reset(struct machine *m)
+{
+	if (m->ide)
+		piix4_ide_reset(m->ide);
+}
+
+static void ide_pause(struct machine *m)
+{
+	if (m->ide)
+		piix4_ide_pause(m->ide);
+}
+
+static void ide_resume(struct machine *m)
+{
+	if (m->ide)
+		piix4_ide_resume(m->ide);
+}
+
+static void ide_state(struct machine *m, struct codec *codec)
+{
+	if (m->ide)
+		piix4_ide_state(m->ide, codec);
+}
+
+static void ide_unmake(struct machine *m)
+{
+	piix4_ide_destroy(m->ide);
 }
 
 static unsigned nic_queues(const struct machine_nic *config, unsigned vcpus)
@@ -408,7 +490,10 @@ static void nics_unmake(struct machine *m)
 	}
 }
 
-/* A device, or several that are virtio's: these are all reset, paused and saved alike. */
+/*
+ * A device, or several that are virtio's: these are all reset, paused and saved alike. Of disks and
+ * NICs there are those of virtio, or those that are emulated.
+ */
 static const struct board_device {
 	const char *name;
 	int (*make)(struct machine *machine, struct error *err);
@@ -417,17 +502,21 @@ static const struct board_device {
 	/* Where there is no `each`: */
 	void (*reset)(struct machine *machine);
 	void (*state)(struct machine *machine, struct codec *codec);
+	/* Optional: of those that have threads. */
+	void (*pause)(struct machine *machine);
+	void (*resume)(struct machine *machine);
 } devices[] = {
-	{"mc146818", rtc_make, rtc_unmake, NULL, rtc_reset, rtc_state},
-	{"i8042", i8042_make, i8042_unmake, NULL, i8042_again, i8042_saved},
-	{"uart16550", com1_make, com1_unmake, NULL, com1_reset, com1_state},
-	{"pvpanic", pvpanic_make, pvpanic_unmake, NULL, pvpanic_reset, pvpanic_state},
-	{"acpi_pm", pm_make, pm_unmake, NULL, pm_reset, pm_state},
-	{"pci", pci_make, pci_unmake, NULL, pci_again, pci_state},
-	{"virtio-rng", rng_make, rng_unmake, rng_each, NULL, NULL},
-	{"virtio-console", console_make, console_unmake, console_each, NULL, NULL},
-	{"disks", disks_make, disks_unmake, disks_each, NULL, NULL},
-	{"NICs", nics_make, nics_unmake, nics_each, NULL, NULL},
+	{"mc146818", rtc_make, rtc_unmake, NULL, rtc_reset, rtc_state, NULL, NULL},
+	{"i8042", i8042_make, i8042_unmake, NULL, i8042_again, i8042_saved, NULL, NULL},
+	{"uart16550", com1_make, com1_unmake, NULL, com1_reset, com1_state, NULL, NULL},
+	{"pvpanic", pvpanic_make, pvpanic_unmake, NULL, pvpanic_reset, pvpanic_state, NULL, NULL},
+	{"acpi_pm", pm_make, pm_unmake, NULL, pm_reset, pm_state, NULL, NULL},
+	{"pci", pci_make, pci_unmake, NULL, pci_again, pci_state, NULL, NULL},
+	{"virtio-rng", rng_make, rng_unmake, rng_each, NULL, NULL, NULL, NULL},
+	{"virtio-console", console_make, console_unmake, console_each, NULL, NULL, NULL, NULL},
+	{"disks", disks_make, disks_unmake, disks_each, NULL, NULL, NULL, NULL},
+	{"82371AB", ide_make, ide_unmake, NULL, ide_reset, ide_state, ide_pause, ide_resume},
+	{"NICs", nics_make, nics_unmake, nics_each, NULL, NULL, NULL, NULL},
 };
 
 int board_create(struct machine *machine, struct error *err)
@@ -471,13 +560,6 @@ static void state_one(struct virtio_pci *vp, void *arg)
 	virtio_pci_state(vp, arg);
 }
 
-static void each_virtio(struct machine *machine, virtio_fn *act)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
-		if (devices[i].each)
-			devices[i].each(machine, act, NULL);
-}
-
 void board_reset(struct machine *machine)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
@@ -489,12 +571,20 @@ void board_reset(struct machine *machine)
 
 void board_pause(struct machine *machine)
 {
-	each_virtio(machine, pause_one);
+	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
+		if (devices[i].each)
+			devices[i].each(machine, pause_one, NULL);
+		else if (devices[i].pause)
+			devices[i].pause(machine);
 }
 
 void board_resume(struct machine *machine)
 {
-	each_virtio(machine, resume_one);
+	for (unsigned i = 0; i < ARRAY_SIZE(devices); i++)
+		if (devices[i].each)
+			devices[i].each(machine, resume_one, NULL);
+		else if (devices[i].resume)
+			devices[i].resume(machine);
 }
 
 void board_moved(struct machine *machine)

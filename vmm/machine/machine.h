@@ -17,12 +17,16 @@
 struct root;
 struct store;
 
+/* What the guest's disks and NICs are: of virtio, or an IDE controller and parts of the e1000 line.
+ */
+enum machine_io { MACHINE_IO_VIRTIO, MACHINE_IO_EMULATED };
+
 struct machine_disk {
 	const char *path;
 	const char *format;
 	bool read_only;
 	bool allow_backing; /* the image may name other files */
-	unsigned queues;    /* 0: one a vCPU */
+	unsigned queues;    /* of virtio; 0: one a vCPU */
 };
 
 struct machine_nic {
@@ -50,6 +54,7 @@ struct machine_config {
 	const char *kernel, *initrd, *cmdline;
 	const void *overlay; /* see struct boot_config */
 	size_t overlay_size;
+	enum machine_io io;
 	struct store *store;     /* of volumes; NULL: there are none */
 	const struct root *from; /* what is restored; NULL: it boots */
 	unsigned disk_count;

@@ -6,6 +6,7 @@
 #include "block/block.h"
 #include "devices/acpi_pm.h"
 #include "devices/i8042.h"
+#include "devices/ide/piix4_ide.h"
 #include "devices/mc146818.h"
 #include "devices/pci/pci.h"
 #include "devices/pvpanic.h"
@@ -24,7 +25,7 @@
 
 struct machine_disk_device {
 	struct block *block;
-	struct virtio_blk *blk;
+	struct virtio_blk *blk; /* or it is the IDE controller's, as its PCI function */
 	struct virtio_pci *pci;
 };
 
@@ -65,6 +66,7 @@ struct machine {
 	struct virtio_pci *rng_pci;
 	struct virtio_console *console;
 	struct virtio_pci *console_pci;
+	struct piix4_ide *ide;
 	struct machine_disk_device disk[BOARD_DISKS_MAX];
 	struct machine_nic_device nic[BOARD_NICS_MAX];
 

@@ -24,6 +24,7 @@ struct header {
 	uint64_t base[MEMORY_RANGES_MAX], size[MEMORY_RANGES_MAX];
 	char model[MODEL_MAX];
 	bool paravirtual;
+	unsigned io; /* enum machine_io */
 	unsigned requests;
 	char panic[MACHINE_REASON_MAX];
 };
@@ -40,7 +41,8 @@ static void header_get(struct machine *m, struct header *h)
 			     .disks = m->config.disk_count,
 			     .nics = m->config.nic_count,
 			     .ports = m->config.port_count,
-			     .paravirtual = m->config.paravirtual};
+			     .paravirtual = m->config.paravirtual,
+			     .io = m->config.io};
 	for (unsigned i = 0; i < h->ranges; i++) {
 		h->base[i] = m->vm.memory->range[i].base;
 		h->size[i] = m->vm.memory->range[i].size;
@@ -72,6 +74,7 @@ static void header_check(const struct header *h, const struct header *own, struc
 	same(c, "NICs", h->nics, own->nics);
 	same(c, "ports of the console", h->ports, own->ports);
 	same(c, "paravirtualization", h->paravirtual, own->paravirtual);
+	same(c, "emulated I/O", h->io, own->io);
 	if (codec_good(c) && memcmp(h->model, own->model, sizeof(h->model)) != 0)
 		codec_fail(c, -EINVAL, SAME, "this machine's CPU model '%s' is not the guest's",
 			   own->model);
@@ -83,11 +86,12 @@ static void header_check(const struct header *h, const struct header *own, struc
 static void header_code(struct machine *m, struct header *h, struct codec *c)
 {
 	struct header own;
+	unsigned version;
 
 	header_get(m, &own);
 	if (!codec_loading(c))
 		*h = own;
-	codec_begin(c, "machine", 0, 1);
+	version = codec_begin(c, "machine", 0, 2);
 	codec_count(c, &h->vcpus, ENGINE_VCPUS_MAX, "vCPUs");
 	codec_count(c, &h->ranges, MEMORY_RANGES_MAX, "ranges of memory");
 	for (unsigned i = 0; i < h->ranges; i++) {
@@ -101,6 +105,8 @@ static void header_code(struct machine *m, struct header *h, struct codec *c)
 	codec_count(c, &h->ports, VIRTIO_CONSOLE_PORTS_MAX, "ports of the console");
 	codec_count(c, &h->requests, 15, "what the guest asked for");
 	codec_bytes(c, h->panic, sizeof(h->panic));
+	if (version >= 2)
+		codec_count(c, &h->io, MACHINE_IO_EMULATED, "kind of disks and NICs");
 	header_check(h, &own, c);
 	codec_end(c);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads that serve queues. */
-#include "devices/virtio/worker.h"
+#include "devices/worker.h"
 
 #include <signal.h>
 
 static void *worker_main(void *arg)
 {
-	struct virtio_worker *w = arg;
+	struct worker *w = arg;
 
 	w->serve(w->arg);
 	pthread_mutex_lock(&w->lock);
@@ -16,14 +16,14 @@ static void *worker_main(void *arg)
 	return NULL;
 }
 
-static void worker_fini(struct virtio_worker *w)
+static void worker_fini(struct worker *w)
 {
 	pthread_cond_destroy(&w->changed);
 	pthread_mutex_destroy(&w->lock);
 	w->started = false;
 }
 
-int virtio_worker_start(struct virtio_worker *w, void (*serve)(void *arg), void *arg)
+int worker_start(struct worker *w, void (*serve)(void *arg), void *arg)
 {
 	sigset_t all, old;
 	int ret;
@@ -45,7 +45,7 @@ int virtio_worker_start(struct virtio_worker *w, void (*serve)(void *arg), void 
 	return ret;
 }
 
-void virtio_worker_call(struct virtio_worker *w, enum virtio_worker_wish wish)
+void worker_call(struct worker *w, enum worker_wish wish)
 {
 	if (!w->started)
 		return;
@@ -55,7 +55,7 @@ void virtio_worker_call(struct virtio_worker *w, enum virtio_worker_wish wish)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void virtio_worker_await(struct virtio_worker *w)
+void worker_await(struct worker *w)
 {
 	if (!w->started)
 		return;
@@ -65,7 +65,7 @@ void virtio_worker_await(struct virtio_worker *w)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void virtio_worker_join(struct virtio_worker *w)
+void worker_join(struct worker *w)
 {
 	if (!w->started)
 		return;
@@ -73,7 +73,7 @@ void virtio_worker_join(struct virtio_worker *w)
 	worker_fini(w);
 }
 
-bool virtio_worker_rest(struct virtio_worker *w)
+bool worker_rest(struct worker *w)
 {
 	bool run;
 
