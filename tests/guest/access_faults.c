@@ -5,7 +5,7 @@
  * Both must fault at the same instruction with the same registers and memory, and end the same when
  * the page is there again.
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define PAGES 26u
 #define TF    0x100u

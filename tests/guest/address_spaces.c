@@ -5,7 +5,7 @@
  * the tables name, if what the manuals ask for was done since they changed (AMD64 vol. 2, 5.5; SDM
  * vol. 3, 5.10).
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define P 1ull
 #define W 2ull

@@ -3,7 +3,7 @@
  * The local APIC in both of its modes, the I/O APIC, the 8259s and HLT: AMD64 vol. 2, chapter 16;
  * SDM vol. 3, chapter 11.
  */
-#include "tests/guest/apic.h"
+#include "vmm/workload/apic.h"
 
 #define IOAPIC    0xfec00000ull
 #define PIT_HZ    1193182u

@@ -4,7 +4,7 @@
  * in the first byte meanwhile, as Linux does (text_poke_bp), and by turns with a serializing
  * instruction (AMD64 vol. 2, 7.6.1; SDM vol. 3, 9.1.3).
  */
-#include "tests/guest/cpus.h"
+#include "vmm/workload/cpus.h"
 
 #define POKED 0xffffffffu /* what a function returns while it is patched */
 #define ALIAS PAGE_AT     /* pokes are written there */

@@ -3,7 +3,7 @@
  * More code than a translator keeps: very many short blocks, blocks of very many accesses, blocks
  * of very many vector instructions; on one processor while others wait or modify code, and on all.
  */
-#include "tests/guest/cpus.h"
+#include "vmm/workload/cpus.h"
 
 #define REGION_AT   0x1000000ull /* 16 MiB: a region for each processor */
 #define REGION_SIZE 0x600000ull

@@ -3,7 +3,7 @@
  * Debugging: single steps, INT1 and INT3, RF, breakpoints of code, data and ports, DR6 and DR7
  * (AMD64 vol. 2, 13.1; SDM vol. 3, 18.2 and 18.3).
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define COUNT(table) (sizeof(table) / sizeof(table[0]))
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Faults, traps and interrupts of 64-bit mode: which, with what error code, from which RIP. */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 /* The instruction at `fn`'s label `at` is what must be reported. */
 #define TRAP_AT(name, text)                                                                        \

@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 /* legacy_gdt; those from SPARE on are the test's own. */
 #define L_CODE    0x08 /* flat, 32-bit, level 0 */

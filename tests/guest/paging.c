@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* 4-level paging: permissions, error codes, CR2, accessed and dirty bits, SMEP and SMAP, levels. */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define P  1ull
 #define W  2ull

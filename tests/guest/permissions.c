@@ -3,7 +3,7 @@
  * What may be accessed changes: pages, CR0.WP, SMEP, SMAP, AC, level, in any order and in code that
  * is warm, measured by the rules of AMD64 vol. 2, 5.6 and SDM vol. 3, 4.6; accessed and dirty bits.
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define P  1ull
 #define W  2ull

@@ -3,7 +3,7 @@
  * Instructions that are not for users: what each raises at level 3 of 64-bit mode, and that memory
  * operands are not looked at before (AMD64 vol. 2, 6.6; vol. 3 under the instructions' names).
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define COUNT(table) (sizeof(table) / sizeof(table[0]))
 

@@ -4,7 +4,7 @@
  * runs; on page borders; at several addresses at once; for another privilege (AMD64 vol. 2, 5.5;
  * SDM vol. 3, 5.10).
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define P  1ull
 #define W  2ull

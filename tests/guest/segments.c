@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Compatibility mode: 32-bit code under the 64-bit kernel; limits, far transfers, what traps say.
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 /* Code of CODE32 that begins at `name`; the far return takes us there, on the same stack. */
 #define CODE_32(name, text)                                                                        \

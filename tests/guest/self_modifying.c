@@ -5,7 +5,7 @@
  * store by the address that the code runs at counts for the next instruction, one by another
  * address after a serializing one.
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define ROUNDS 40u
 

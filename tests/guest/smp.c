@@ -3,7 +3,7 @@
  * Several processors: INIT and SIPI, locked instructions, interrupts among them, TLB shoot-down,
  * code that another one modifies (AMD64 vol. 2, 7.3, 7.6 and 16.5; SDM vol. 3, chapters 9 and 10).
  */
-#include "tests/guest/cpus.h"
+#include "vmm/workload/cpus.h"
 
 static unsigned rounds = 10000;
 

@@ -3,7 +3,7 @@
  * Interrupts as fast as they come while code runs, from the timer and from itself: it computes what
  * it computes alone, and none comes where none may. And the same code step by step.
  */
-#include "tests/guest/apic.h"
+#include "vmm/workload/apic.h"
 
 #define TIMER 0x45
 #define SELF  0x46

@@ -3,7 +3,7 @@
  * What changes in page tables must be seen after which instruction (AMD64 vol. 2, 5.5; SDM vol. 3,
  * 5.10): INVLPG, CR3, CR4, large pages, permissions.
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define P (1ull << 0)
 #define W (1ull << 1)

@@ -3,7 +3,7 @@
  * Transfers of control in long mode: call gates, far returns and IRET with their frames, SYSCALL
  * and SYSRET, loads of the task register and the local table (AMD64 vol. 2, 4.8, 6.1 and 8.9).
  */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define COUNT(table) (sizeof(table) / sizeof(table[0]))
 

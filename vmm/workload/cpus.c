@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/guest/cpus.h"
+#include "vmm/workload/cpus.h"
 
 #include <stddef.h>
 

@@ -1,27 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Benchmarks of a CPU and its kernel, the same statically linked program on the host and in guests:
- *	btbench compute|kernel	a line each: "NAME NANOSECONDS CHECKSUM", the best of several units
- *	btbench smp		a compute process alone, then two on two CPUs: "one|two NANOSECONDS
- *0" btbench nano		system call and call/ret: "NAME CYCLES 0", in cycles of the TSC
- *	btbench true		nothing: what the kernel benchmarks execute
- * ends with "wall NANOSECONDS 0", its own idea of how long it ran, for who looks from outside.
+ * Workloads for a CPU, its kernel and its devices: the same statically linked program on the host
+ * and in guests. A figure is a line, "NAME FIGURE CHECKSUM":
+ *	workload compute|kernel [-t MS] [-u UNITS] [NAME]	nanoseconds an operation: the best
+ *of UNITS units (5), or more until MS milliseconds (300) are over workload smp		nanoseconds
+ *of a compute process alone, then of two on two CPUs
+ *	workload nano		cycles of the TSC: what of nano.c needs no privileges
+ *	workload disk ..., net ...: see disk.c and net.c
+ *	workload true		nothing: what the kernel benchmarks execute
+ * ends with "cpu NANOSECONDS 0" and "wall NANOSECONDS 0", its own idea of what it used and of how
+ * long it ran, for who looks from outside.
  */
-#include "tests/bench/btbench.h"
+#include "vmm/workload/workload.h"
 
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#define SECONDS_WANTED 0.3
-#define UNITS_MIN      5
-#define SMP_ROUNDS     3
-#define SMP_UNITS      2
-#define NANO_LOOPS     100000
+#define SMP_ROUNDS 3
+#define SMP_UNITS  2
+#define NANO_LOOPS 20000
+#define NANO_TRIES 10u
+
+static double milliseconds = 300;
+static unsigned units_min = 5;
 
 static double now(void)
 {
@@ -57,7 +64,7 @@ static int run(const struct bench *bench)
 	double best = 0, sum = 0;
 	uint64_t first = 0, checksum;
 
-	for (unsigned i = 0; i < UNITS_MIN || sum < SECONDS_WANTED * 1e9; i++) {
+	for (unsigned i = 0; i < units_min || sum < milliseconds * 1e6; i++) {
 		double took = run_unit(bench, &checksum);
 
 		if (i == 0)
@@ -145,47 +152,99 @@ static int run_smp(void)
 		__asm__ volatile("jmp 2f\n3: ret\n2: " text "\n\tdec %0\n\tjnz 2b"                 \
 				 : "+r"(loops_)                                                    \
 				 :                                                                 \
-				 : "rax", "rcx", "r11", "memory", "cc");                           \
+				 : "rax", "rbx", "rcx", "rdx", "r11", "memory", "cc");             \
 		__builtin_ia32_rdtsc() - begin_;                                                   \
 	})
 
-static int run_nano(void)
+static void run_nano(void)
 {
-	uint64_t best[3] = {~0ull, ~0ull, ~0ull};
+	static const char *const names[] = {"", "syscall", "callret", "cpuid", "rdtsc"};
+	enum { KINDS = sizeof(names) / sizeof(names[0]) };
+	uint64_t best[KINDS];
 
-	for (unsigned i = 0; i < 20; i++) {
-		uint64_t took[3] = {CYCLES(""), CYCLES("mov $-1, %%eax\n\tsyscall"),
-				    CYCLES("call 3b")};
+	memset(best, 0xff, sizeof(best));
+	for (unsigned i = 0; i < NANO_TRIES; i++) {
+		uint64_t took[KINDS] = {CYCLES(""), CYCLES("mov $-1, %%eax\n\tsyscall"),
+					CYCLES("call 3b"), CYCLES("xor %%eax, %%eax\n\tcpuid"),
+					CYCLES("rdtsc")};
 
-		for (unsigned k = 0; k < 3; k++)
+		for (unsigned k = 0; k < KINDS; k++)
 			if (took[k] < best[k])
 				best[k] = took[k];
 	}
-	printf("syscall %.1f 0\n", ((double)best[1] - (double)best[0]) / NANO_LOOPS);
-	printf("callret %.1f 0\n", ((double)best[2] - (double)best[0]) / NANO_LOOPS);
+	for (unsigned k = 1; k < KINDS; k++)
+		printf("%s %.1f 0\n", names[k], ((double)best[k] - (double)best[0]) / NANO_LOOPS);
+}
+
+/* Of this process and of those that it waited for. */
+static double cpu_used(void)
+{
+	static const int whose[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+	double sum = 0;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct rusage use;
+
+		getrusage(whose[i], &use);
+		sum += (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e9 +
+		       (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e3;
+	}
+	return sum;
+}
+
+static int usage(void)
+{
+	fprintf(stderr, "usage: workload compute|kernel [-t MS] [-u UNITS] [NAME] | smp | nano | "
+			"disk DEVICE SECONDS [write] [PATTERN] | net ... | true\n");
+	return 1;
+}
+
+static int suite(const struct bench *benches, int argc, char **argv)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "t:u:")) != -1) {
+		if (option == 't')
+			milliseconds = strtod(optarg, NULL);
+		else if (option == 'u')
+			units_min = (unsigned)strtoul(optarg, NULL, 10);
+		else
+			return usage();
+	}
+	return run_all(benches, argv[optind]);
+}
+
+/* `argv` begins with what to do. */
+static int dispatch(int argc, char **argv)
+{
+	if (strcmp(argv[0], "compute") == 0)
+		return suite(compute_benches, argc, argv);
+	if (strcmp(argv[0], "kernel") == 0)
+		return suite(kernel_benches, argc, argv);
+	if (strcmp(argv[0], "disk") == 0)
+		return disk_main(argc, argv);
+	if (strcmp(argv[0], "net") == 0)
+		return net_main(argc, argv);
+	if (strcmp(argv[0], "smp") == 0)
+		return run_smp();
+	if (strcmp(argv[0], "nano") != 0)
+		return usage();
+	run_nano();
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	const char *what = argc > 1 ? argv[1] : "";
 	double begin = now();
-	int failed = 1;
+	int failed;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (strcmp(what, "true") == 0)
+	if (argc < 2)
+		return usage();
+	if (strcmp(argv[1], "true") == 0)
 		return 0;
-	puts("btbench begins");
-	if (strcmp(what, "compute") == 0)
-		failed = run_all(compute_benches, argv[2]);
-	else if (strcmp(what, "kernel") == 0)
-		failed = run_all(kernel_benches, argv[2]);
-	else if (strcmp(what, "smp") == 0)
-		failed = run_smp();
-	else if (strcmp(what, "nano") == 0)
-		failed = run_nano();
-	else
-		fprintf(stderr, "usage: btbench compute|kernel [NAME] | smp | nano | true\n");
-	printf("wall %.0f 0\n", now() - begin);
+	puts("workload begins");
+	failed = dispatch(argc - 1, argv + 1);
+	printf("cpu %.0f 0\nwall %.0f 0\n", cpu_used(), now() - begin);
 	return failed;
 }

@@ -6,7 +6,7 @@
 #ifndef TESTS_GUEST_CPUS_H
 #define TESTS_GUEST_CPUS_H
 
-#include "tests/guest/apic.h"
+#include "vmm/workload/apic.h"
 
 #define TRAMPOLINE 0x8000ull
 #define CPUS_MAX   8

@@ -3,7 +3,7 @@
 #ifndef TESTS_GUEST_APIC_H
 #define TESTS_GUEST_APIC_H
 
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 /* Registers: the offset in the page is 16 times that, the MSR is 0x800 and that. */
 enum apic_register {

@@ -4,7 +4,7 @@
  * works out goes into a checksum that is the same on every machine: no long double beyond the four
  * operations and square root, no order of sums that a compiler may choose.
  */
-#include "tests/bench/btbench.h"
+#include "vmm/workload/workload.h"
 
 #include <immintrin.h>
 #include <math.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/guest/guest.h"
+#include "vmm/workload/guest.h"
 
 #define COM1        0x3f8
 #define PM1_CONTROL 0x604 /* vmm/machine/board.h */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What btbench measures: tables of benchmarks, each of units of fixed work. */
-#ifndef TESTS_BENCH_BTBENCH_H
-#define TESTS_BENCH_BTBENCH_H
+/* What `workload` measures: tables of benchmarks, each of units of fixed work, and parts of their
+ * own. */
+#ifndef VMM_WORKLOAD_WORKLOAD_H
+#define VMM_WORKLOAD_WORKLOAD_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -29,5 +30,9 @@ static inline uint64_t next_random(uint64_t *state)
 
 /* Ends the program: a system call that a benchmark stands on failed. */
 _Noreturn void bench_fail(const char *what);
+
+/* With their own words; the program's exit status. */
+int disk_main(int argc, char **argv);
+int net_main(int argc, char **argv);
 
 #endif

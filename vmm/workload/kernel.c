@@ -8,7 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/bench/btbench.h"
+#include "vmm/workload/workload.h"
 
 #define PAGE 4096ul
 
@@ -35,7 +35,7 @@ static void read_before(void)
 
 	for (unsigned i = 0; i < PAGE; i++)
 		page[i] = (char)i;
-	file = memfd_create("btbench", 0);
+	file = memfd_create("workload", 0);
 	if (file < 0 || write(file, page, PAGE) != (ssize_t)PAGE)
 		bench_fail("memfd");
 }
@@ -223,7 +223,7 @@ static uint64_t processes(unsigned count, int anew)
 
 		if (pid == 0) {
 			if (anew)
-				execl("/proc/self/exe", "btbench", "true", NULL);
+				execl("/proc/self/exe", "workload", "true", NULL);
 			_exit(anew);
 		}
 		failures += waitpid(pid, &status, 0) != pid || status != 0;
