@@ -229,6 +229,7 @@ static bool frame_hold(struct net_pair *p)
 	s->iov[s->piece_first + s->piece_count] =
 		(struct iovec){p->held_rest, sizeof(p->held_rest)};
 	bytes = n->net->ops->receive(n->net, p->index, s->iov + s->piece_first, s->piece_count + 1);
+	p->dry = bytes == -EAGAIN;
 	if (bytes < 0 && bytes != -EMSGSIZE) {
 		p->lost = bytes != -EAGAIN;
 		return false;
@@ -285,14 +286,17 @@ static bool is_active(const struct net_pair *p)
 	return p->index < atomic_load(&p->net->active) && !p->lost;
 }
 
-/* Did anything come? -EPROTO: the queue is broken. */
-static int receive_serve(struct net_pair *p)
+/*
+ * Did anything come? -EPROTO: the queue is broken. Where nothing waited, and the turn has brought
+ * nothing since (`sent`), poll says if something does now: it is asked next.
+ */
+static int receive_serve(struct net_pair *p, bool sent)
 {
-	unsigned frames = 0;
+	unsigned frames = 0, most = p->dry && !p->held && !sent ? 0 : TURN_FRAMES;
 	int ret = stage(p);
 
 	p->receive_rest = 0;
-	while (ret == 0 && frames < TURN_FRAMES && p->staged.count && is_active(p) &&
+	while (ret == 0 && frames < most && p->staged.count && is_active(p) &&
 	       may_pass(&p->net->receiving, &p->receive_rest) && receive_frame(p)) {
 		frames++;
 		ret = stage(p);
@@ -455,8 +459,10 @@ static void wait_for_work(struct net_pair *p)
 	struct pollfd fd[4];
 	short events = 0;
 
-	if (is_pending(p))
+	if (is_pending(p)) {
+		p->dry = false;
 		return;
+	}
 	if (is_active(p))
 		events = (short)((p->staged.count && !p->receive_rest && !p->held ? POLLIN : 0) |
 				 (p->blocked ? POLLOUT : 0));
@@ -469,6 +475,8 @@ static void wait_for_work(struct net_pair *p)
 		return;
 	for (unsigned i = 0; i < 3; i++)
 		drain(p, &fd[i], queue[i]);
+	if (fd[3].revents)
+		p->dry = false;
 }
 
 /* Leave the queues as if nothing had been taken that was not given back. */
@@ -480,7 +488,7 @@ static void pair_unwind(struct net_pair *p)
 	p->staged.first = p->staged.count = p->staged.piece_first = p->staged.piece_count = 0;
 	p->staged.bytes = p->held = 0;
 	virtqueue_return(&vdev->queue[queue_send(p->index)].ring, p->blocked);
-	p->blocked = false;
+	p->blocked = p->dry = false;
 }
 
 /* One turn. -EPROTO: a queue is broken. */
@@ -490,7 +498,7 @@ static int pair_turn(struct net_pair *p)
 	int sent, received, ret = has_control(p) ? net_control_serve(n) : 0;
 
 	sent = send_serve(p);
-	received = receive_serve(p);
+	received = receive_serve(p, sent > 0);
 	if (ret < 0 || sent < 0 || received < 0)
 		return -EPROTO;
 	if (p->lost && !p->told) {

@@ -69,6 +69,7 @@ struct net_pair {
 	struct worker worker;
 	bool blocked;                     /* a frame waits in `out` for room on the network */
 	bool lost, told;                  /* the network is gone, and somebody was told */
+	bool dry;                         /* no frame waited when it was looked at last */
 	uint64_t receive_rest, send_rest; /* ns: as long nothing may pass */
 	unsigned filter_version;
 	struct net_filter filter; /* this thread's copy */
