@@ -73,6 +73,16 @@ struct net {
 	struct net_info info;
 };
 
+/* What passed a NIC: frames and bytes, without their headers. */
+struct net_counts {
+	uint64_t received, received_bytes, sent, sent_bytes;
+	uint64_t filtered;  /* received for others */
+	uint64_t oversize;  /* received, without room for them */
+	uint64_t malformed; /* not sent: headers that lie, frames too short */
+	uint64_t spoofed;   /* not sent: from an address that is not the guest's */
+	uint64_t refused;   /* not sent: by the network */
+};
+
 struct tap_options {
 	const char *name; /* of the interface; NULL: the kernel names it */
 	unsigned queues;

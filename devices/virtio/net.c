@@ -708,9 +708,9 @@ struct virtio_device *virtio_net_device(struct virtio_net *n)
 	return &n->vdev;
 }
 
-void virtio_net_counts(const struct virtio_net *n, struct virtio_net_counts *out)
+void virtio_net_counts(const struct virtio_net *n, struct net_counts *out)
 {
-	*out = (struct virtio_net_counts){
+	*out = (struct net_counts){
 		.received = atomic_load(&n->counts.received),
 		.received_bytes = atomic_load(&n->counts.received_bytes),
 		.sent = atomic_load(&n->counts.sent),

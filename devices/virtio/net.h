@@ -20,16 +20,6 @@ struct virtio_net_config {
 				      * is up to the network */
 };
 
-/* Frames and bytes, without their headers. */
-struct virtio_net_counts {
-	uint64_t received, received_bytes, sent, sent_bytes;
-	uint64_t filtered;  /* received for others */
-	uint64_t oversize;  /* received, without room for them */
-	uint64_t malformed; /* not sent: headers that lie, frames too short */
-	uint64_t spoofed;   /* not sent: from an address that is not the guest's */
-	uint64_t refused;   /* not sent: by the network */
-};
-
 int virtio_net_create(struct guest_memory *memory, const struct virtio_net_config *config,
 		      struct virtio_net **out);
 /* After its transport. */
@@ -37,7 +27,7 @@ void virtio_net_destroy(struct virtio_net *n);
 struct virtio_device *virtio_net_device(struct virtio_net *n);
 
 /* Any thread. */
-void virtio_net_counts(const struct virtio_net *n, struct virtio_net_counts *out);
+void virtio_net_counts(const struct virtio_net *n, struct net_counts *out);
 /* Is there a cable? */
 void virtio_net_set_link(struct virtio_net *n, bool up);
 /* Is its MAC what the driver was told? Not after another NIC's state was loaded. Of one that is

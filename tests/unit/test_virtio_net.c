@@ -259,7 +259,7 @@ static void a_large_frame_is_merged(void **state)
 static void a_large_frame_waits_for_room(void **state)
 {
 	static uint8_t frame[70000], got[70000];
-	struct virtio_net_counts counts;
+	struct net_counts counts;
 	struct fixture *f = *state;
 	size_t bytes = frame_make(frame, own, other, 60000);
 
@@ -280,7 +280,7 @@ static void a_large_frame_waits_for_room(void **state)
 
 static void what_has_no_room_is_dropped(void **state)
 {
-	struct virtio_net_counts counts;
+	struct net_counts counts;
 	struct fixture *f = *state;
 	uint8_t frame[4096], got[4096];
 	size_t bytes;
@@ -300,7 +300,7 @@ static void what_has_no_room_is_dropped(void **state)
 static void what_is_for_others_is_not_seen(void **state)
 {
 	static const uint8_t broadcast[NET_MAC] = {255, 255, 255, 255, 255, 255};
-	struct virtio_net_counts counts;
+	struct net_counts counts;
 	struct fixture *f = *state;
 	uint8_t frame[256], got[256];
 	size_t bytes;
@@ -380,7 +380,7 @@ static void what_lies_is_not_sent(void **state)
 
 static void what_is_short_or_from_others_is_not_sent(void **state)
 {
-	struct virtio_net_counts counts;
+	struct net_counts counts;
 	struct fixture *f = *state;
 	uint8_t frame[256], got[256];
 

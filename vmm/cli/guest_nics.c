@@ -77,7 +77,7 @@ bool guest_nics_watched(const struct options *o, const struct machine *machine)
 
 static void add_counts(struct json_object *to, const struct machine *machine, unsigned index)
 {
-	struct virtio_net_counts c;
+	struct net_counts c;
 
 	machine_nic_counts(machine, index, &c);
 	const struct {

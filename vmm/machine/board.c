@@ -358,18 +358,20 @@ static void ide_unmake(struct machine *m)
 	piix4_ide_destroy(m->ide);
 }
 
-static unsigned nic_queues(const struct machine_nic *config, unsigned vcpus)
+static unsigned nic_queues(const struct machine *m, const struct machine_nic *config)
 {
-	unsigned queues = config->queues ? config->queues : vcpus;
+	unsigned queues = config->queues ? config->queues : m->config.vcpus;
 
+	if (is_emulated(m))
+		return 1;
 	return queues < NET_QUEUES_MAX ? queues : NET_QUEUES_MAX;
 }
 
 /* An interface that was made without several queues has one. */
-static int tap_attach(const struct machine_nic *config, unsigned vcpus, struct net **out,
+static int tap_attach(const struct machine *m, const struct machine_nic *config, struct net **out,
 		      struct error *err)
 {
-	struct tap_options options = {.name = config->tap, .queues = nic_queues(config, vcpus)};
+	struct tap_options options = {.name = config->tap, .queues = nic_queues(m, config)};
 	int ret = tap_open(&options, out, err);
 
 	if (ret == -EINVAL && config->queues == 0 && options.queues > 1) {
@@ -396,7 +398,7 @@ static struct network_nic network_nic(const struct machine *m, unsigned index)
 	struct network_nic nic = {.network = config->network,
 				  .guest = config->guest,
 				  .index = index,
-				  .queues = nic_queues(config, m->config.vcpus),
+				  .queues = nic_queues(m, config),
 				  .address = config->address,
 				  .forward_count = config->forward_count,
 				  .forward = config->forward,
@@ -421,8 +423,11 @@ static int nic_open(struct machine *m, unsigned index, struct error *err)
 	const struct machine_nic *config = &m->config.nic[index];
 	struct machine_nic_device *nic = &m->nic[index];
 
+	if (is_emulated(m) && config->queues > 1)
+		return error_set(err, -EINVAL, "leave queues=N out",
+				 "NIC %u: an emulated one has one queue", index);
 	if (config->tap)
-		return tap_attach(config, m->config.vcpus, &nic->net, err);
+		return tap_attach(m, config, &nic->net, err);
 	return config->network ? network_join(m, index, err) : user_attach(config, &nic->net, err);
 }
 
@@ -463,7 +468,7 @@ static int nics_make(struct machine *m, struct error *err)
 			nic_renounce(m, i, ret, err);
 			return 0;
 		}
-		if (ret == 0)
+		if (ret == 0 && !is_emulated(m))
 			ret = nic_make(m, i);
 	}
 	return ret;
@@ -471,7 +476,7 @@ static int nics_make(struct machine *m, struct error *err)
 
 static void nics_each(struct machine *m, virtio_fn *act, void *arg)
 {
-	for (unsigned i = 0; i < m->config.nic_count; i++)
+	for (unsigned i = 0; i < m->config.nic_count && !is_emulated(m); i++)
 		act(m->nic[i].pci, arg);
 }
 
@@ -488,6 +493,58 @@ static void nics_unmake(struct machine *m)
 		}
 		net_close(m->nic[i].net);
 	}
+}
+
+static int e1000_make(struct machine *m, unsigned index)
+{
+	const struct machine_nic *config = &m->config.nic[index];
+	struct machine_nic_device *nic = &m->nic[index];
+	struct i82540em_config e1000 = {
+		.net = nic->net, .any_source = config->any_source, .rates = config->rates};
+
+	memcpy(e1000.mac, config->mac, NET_MAC);
+	return i82540em_create(&m->vm, m->pci, BOARD_SLOT_NICS + index, &e1000, &nic->e1000);
+}
+
+/* Their networks are there already. */
+static int e1000s_make(struct machine *m, struct error *err)
+{
+	int ret = 0;
+
+	(void)err;
+	for (unsigned i = 0; i < m->config.nic_count && is_emulated(m) && ret == 0; i++)
+		ret = e1000_make(m, i);
+	return ret;
+}
+
+static void e1000s_reset(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config.nic_count && is_emulated(m); i++)
+		i82540em_reset(m->nic[i].e1000);
+}
+
+static void e1000s_pause(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config.nic_count && is_emulated(m); i++)
+		i82540em_pause(m->nic[i].e1000);
+}
+
+static void e1000s_resume(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config.nic_count && is_emulated(m); i++)
+		i82540em_resume(m->nic[i].e1000);
+}
+
+static void e1000s_state(struct machine *m, struct codec *codec)
+{
+	for (unsigned i = 0; i < m->config.nic_count && is_emulated(m); i++)
+		i82540em_state(m->nic[i].e1000, codec);
+}
+
+static void e1000s_unmake(struct machine *m)
+{
+	for (unsigned i = m->config.nic_count; i-- > 0;)
+		i82540em_destroy(m->nic[i].e1000);
 }
 
 /*
@@ -517,6 +574,8 @@ static const struct board_device {
 	{"disks", disks_make, disks_unmake, disks_each, NULL, NULL, NULL, NULL},
 	{"82371AB", ide_make, ide_unmake, NULL, ide_reset, ide_state, ide_pause, ide_resume},
 	{"NICs", nics_make, nics_unmake, nics_each, NULL, NULL, NULL, NULL},
+	{"82540EM", e1000s_make, e1000s_unmake, NULL, e1000s_reset, e1000s_state, e1000s_pause,
+	 e1000s_resume},
 };
 
 int board_create(struct machine *machine, struct error *err)
@@ -587,15 +646,26 @@ void board_resume(struct machine *machine)
 			devices[i].resume(machine);
 }
 
+/* False: it is another one than the driver knows. One of virtio's announces itself, too. */
+static bool nic_moved(struct machine *machine, unsigned index)
+{
+	struct machine_nic_device *nic = &machine->nic[index];
+
+	if (nic->e1000)
+		return i82540em_is_known(nic->e1000);
+	if (!virtio_net_is_known(nic->nic))
+		return false;
+	virtio_net_announce(nic->nic);
+	return true;
+}
+
 void board_moved(struct machine *machine)
 {
 	unsigned replaced = 0;
 
 	acpi_pm_raise(machine->pm, ACPI_PM_GPE_GENERATION);
 	for (unsigned i = 0; i < machine->config.nic_count; i++)
-		if (virtio_net_is_known(machine->nic[i].nic))
-			virtio_net_announce(machine->nic[i].nic);
-		else
+		if (!nic_moved(machine, i))
 			replaced |= 1u << i;
 	if (replaced)
 		acpi_pm_replace(machine->pm, (uint8_t)replaced);

@@ -414,9 +414,12 @@ unsigned machine_nic_count(const struct machine *m)
 	return m->config.nic_count;
 }
 
-void machine_nic_counts(const struct machine *m, unsigned index, struct virtio_net_counts *out)
+void machine_nic_counts(const struct machine *m, unsigned index, struct net_counts *out)
 {
-	virtio_net_counts(m->nic[index].nic, out);
+	if (m->nic[index].e1000)
+		i82540em_counts(m->nic[index].e1000, out);
+	else
+		virtio_net_counts(m->nic[index].nic, out);
 }
 
 const char *machine_nic_interface(const struct machine *m, unsigned index)

@@ -135,8 +135,7 @@ void machine_statistics(const struct machine *machine, struct engine_counter *ou
 
 unsigned machine_nic_count(const struct machine *machine);
 /* Of a NIC by its index: what passed, and what it is called on the host. */
-void machine_nic_counts(const struct machine *machine, unsigned index,
-			struct virtio_net_counts *out);
+void machine_nic_counts(const struct machine *machine, unsigned index, struct net_counts *out);
 const char *machine_nic_interface(const struct machine *machine, unsigned index);
 
 #endif

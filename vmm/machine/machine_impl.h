@@ -5,6 +5,7 @@
 
 #include "block/block.h"
 #include "devices/acpi_pm.h"
+#include "devices/e1000/i82540em.h"
 #include "devices/i8042.h"
 #include "devices/ide/piix4_ide.h"
 #include "devices/mc146818.h"
@@ -31,8 +32,9 @@ struct machine_disk_device {
 
 struct machine_nic_device {
 	struct net *net;
-	bool attached; /* to a network */
-	struct virtio_net *nic;
+	bool attached;          /* to a network */
+	struct virtio_net *nic; /* with its PCI function, or */
+	struct i82540em *e1000;
 	struct virtio_pci *pci;
 };
 
