@@ -462,6 +462,9 @@ static bool is_lapic(const struct engine_vcpu *cpu, uint64_t gpa)
 
 static uint64_t piece_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned size)
 {
+	struct world_counts *counts = &cpu->world.counts;
+
+	world_count(is_lapic(cpu, gpa) ? &counts->apic : &counts->mmio, 1);
 	if (is_lapic(cpu, gpa))
 		return lapic_read(cpu->lapic, gpa & PAGE_MASK, size);
 	return bus_read(cpu->vm->config.mmio, gpa, size);
@@ -469,10 +472,17 @@ static uint64_t piece_read(struct engine_vcpu *cpu, uint64_t gpa, unsigned size)
 
 static void piece_write(struct engine_vcpu *cpu, uint64_t gpa, unsigned size, uint64_t value)
 {
-	if (is_lapic(cpu, gpa))
+	struct world_counts *counts = &cpu->world.counts;
+
+	if (is_lapic(cpu, gpa)) {
+		world_count(&counts->apic, 1);
 		lapic_write(cpu->lapic, gpa & PAGE_MASK, size, value);
-	else if (!bt_doorbell_ring(cpu->vm, true, gpa, size))
+	} else if (bt_doorbell_ring(cpu->vm, true, gpa, size)) {
+		world_count(&counts->doorbells, 1);
+	} else {
+		world_count(&counts->mmio, 1);
 		bus_write(cpu->vm->config.mmio, gpa, size, value);
+	}
 }
 
 /* As large pieces as the bus takes. */

@@ -465,6 +465,7 @@ uint64_t port_read(struct engine_vcpu *cpu, uint16_t port, unsigned size)
 {
 	if (cpu->checks & CHECK_PORT)
 		debug_port(cpu, port, size);
+	world_count(&cpu->world.counts.io, 1);
 	return bus_read(cpu->vm->config.pio, port, size);
 }
 
@@ -472,6 +473,7 @@ void port_write(struct engine_vcpu *cpu, uint16_t port, unsigned size, uint64_t 
 {
 	if (cpu->checks & CHECK_PORT)
 		debug_port(cpu, port, size);
+	world_count(&cpu->world.counts.io, 1);
 	if (!bt_doorbell_ring(cpu->vm, false, port, size))
 		bus_write(cpu->vm->config.pio, port, size, value);
 }

@@ -349,8 +349,13 @@ static int bt_dirty_fetch(struct engine_vm *vm, unsigned range, uint64_t *bits, 
 	return 0;
 }
 
-/* Of the translator: instructions that it had interpreted, and what it did itself. */
+/* Accesses to devices; of the translator: instructions that it had interpreted, and what it did
+ * itself. */
 enum counters {
+	COUNT_IO,
+	COUNT_MMIO,
+	COUNT_DOORBELLS,
+	COUNT_APIC,
 	COUNT_INTERPRETED,
 	COUNT_LOOKUPS,
 	COUNT_FILLS,
@@ -361,7 +366,8 @@ enum counters {
 };
 
 static const char *const counter_names[COUNTS] = {
-	"interpreted", "lookups", "fills", "window_faults", "blocks", "translating_us",
+	"io",      "mmio",  "doorbells",     "apic",   "interpreted",
+	"lookups", "fills", "window_faults", "blocks", "translating_us",
 };
 
 static void bt_statistics(struct engine_vm *vm, struct engine_counter *out, unsigned max)
@@ -374,6 +380,10 @@ static void bt_statistics(struct engine_vm *vm, struct engine_counter *out, unsi
 
 		if (!cpu)
 			continue;
+		counts[COUNT_IO] += atomic_load(&cpu->world.counts.io);
+		counts[COUNT_MMIO] += atomic_load(&cpu->world.counts.mmio);
+		counts[COUNT_DOORBELLS] += atomic_load(&cpu->world.counts.doorbells);
+		counts[COUNT_APIC] += atomic_load(&cpu->world.counts.apic);
 		counts[COUNT_INTERPRETED] += atomic_load(&cpu->instructions);
 		counts[COUNT_LOOKUPS] += atomic_load(&cpu->world.counts.lookups);
 		counts[COUNT_FILLS] += atomic_load(&cpu->world.counts.fills);

@@ -35,6 +35,8 @@ enum world_exit {
 
 /* Statistics: written on the vCPU's thread, read on any. */
 struct world_counts {
+	/* Accesses to devices, as elsewhere each would be an exit. */
+	_Atomic uint64_t io, mmio, doorbells, apic;
 	_Atomic uint64_t lookups;       /* of blocks, that cost a lock */
 	_Atomic uint64_t fills;         /* of the soft TLB */
 	_Atomic uint64_t window_faults; /* that were for a window */

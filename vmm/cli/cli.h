@@ -70,7 +70,7 @@ struct options {
 	uint64_t memory; /* bytes */
 	const char *engine, *cpu;
 	enum translation translation;
-	bool engine_given, paravirtual, emulated_io, detach, force, json;
+	bool engine_given, translation_given, paravirtual, emulated_io, detach, force, json;
 	unsigned timeout_s;
 	/* Of snapshots, volumes and images. */
 	const char *comment, *as, *from, *image;
@@ -81,6 +81,8 @@ struct options {
 	const char *since[OPTIONS_SINCE_MAX];
 	const char *drill_scenarios, *drill_ready, *drill_check; /* NULL: not given */
 	unsigned drill_port;                                     /* 0: not given */
+	const char *compare_engines, *compare_pv, *compare_io, *compare_workloads; /* lists */
+	unsigned compare_runs; /* 0: not given */
 	unsigned said_count;
 	struct option_said said[OPTIONS_SAID_MAX];
 	size_t said_used;

@@ -41,7 +41,8 @@ enum {
 	CMD_START = 1 << 19,
 	CMD_IMAGE = 1 << 20,
 	CMD_DRILL = 1 << 21,
-	CMD_ALL = (1 << 22) - 1,
+	CMD_COMPARE = 1 << 22,
+	CMD_ALL = (1 << 23) - 1,
 };
 
 /* main.c; NULL past the end. */
@@ -69,6 +70,7 @@ int cmd_snapshot(const struct options *options);
 int cmd_image(const struct options *options);
 int cmd_store(const struct options *options);
 int cmd_drill(const struct options *options);
+int cmd_compare(const struct options *options);
 int cmd_completion(const struct options *options);
 
 /* What drills that were killed left goes. */

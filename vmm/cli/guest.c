@@ -718,6 +718,7 @@ int guest_run(const struct guest_plan *plan)
 		return cli_fail(&err, ret, EXIT_HOST);
 	}
 	g.started_ns = clock_monotonic_ns();
+	log_info("guest '%s': its vCPUs run", plan->name); /* lodge compare waits for it */
 	report_ready(&g);
 	machine_resume(g.machine);
 	guest_snapshots_started(&g.snapshots);

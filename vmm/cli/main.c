@@ -52,6 +52,8 @@ static const struct command commands[] = {
 	{"drill", "SNAPSHOT|GUEST, ls, info DRILL",
 	 "does a recovery from a snapshot work here, and how long does it take", CMD_DRILL, 1, 2,
 	 false, cmd_drill},
+	{"compare", "[OPTION ...] [--from SNAPSHOT -- CMD ...]",
+	 "the same guest under each engine: what costs what", CMD_COMPARE, 0, 0, true, cmd_compare},
 	{"completion", "bash", "print a completion script for the shell", CMD_COMPLETION, 1, 1,
 	 false, cmd_completion},
 };

@@ -20,6 +20,7 @@
 
 #define MEMORY_MIN    (16ull << 20)
 #define MEMORY_MAX    (1ull << 40)
+#define RUNS_MAX      1000u
 #define CHECK_MAX     2000u /* less than a terminal's line */
 #define TIMEOUT_MAX_S 86400u
 
@@ -293,6 +294,7 @@ static int set_bt(struct options *o, const char *value, struct error *err)
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
 		if (strcmp(value, names[i]) == 0) {
 			o->translation = (enum translation)i;
+			o->translation_given = true;
 			return 0;
 		}
 	return error_set(err, -EINVAL,
@@ -477,6 +479,44 @@ static int set_check(struct options *o, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_engines(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->compare_engines = value;
+	return 0;
+}
+
+static int set_pvs(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->compare_pv = value;
+	return 0;
+}
+
+static int set_ios(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->compare_io = value;
+	return 0;
+}
+
+static int set_workloads(struct options *o, const char *value, struct error *err)
+{
+	(void)err;
+	o->compare_workloads = value;
+	return 0;
+}
+
+static int set_runs(struct options *o, const char *value, struct error *err)
+{
+	uint64_t runs;
+
+	if (text_to_number(value, 1, RUNS_MAX, &runs))
+		return error_set(err, -EINVAL, "give 1 to 1000", "number of runs '%s'", value);
+	o->compare_runs = (unsigned)runs;
+	return 0;
+}
+
 static int set_timeout(struct options *o, const char *value, struct error *err)
 {
 	uint64_t seconds;
@@ -509,8 +549,8 @@ static int set_log_level(struct options *o, const char *value, struct error *err
 
 static const struct option_spec specs[] = {
 	{'k', "kernel", "FILE", "the kernel: bzImage or ELF vmlinux (default: the default guest's)",
-	 CMD_RUN, set_kernel},
-	{'i', "initrd", "FILE", "the initial RAM disk", CMD_RUN, set_initrd},
+	 CMD_RUN | CMD_COMPARE, set_kernel},
+	{'i', "initrd", "FILE", "the initial RAM disk", CMD_RUN | CMD_COMPARE, set_initrd},
 	{'a', "append", "CMDLINE", "kernel command line, behind \"console=ttyS0 panic=-1\"",
 	 CMD_RUN, set_append},
 	{'d', "disk", "FILE|VOLUME[,ro][,queues=N][,format=raw|qcow2][,backing]",
@@ -521,13 +561,13 @@ static const struct option_spec specs[] = {
 	 "a host port leads to the guest's; may be repeated", CMD_RUN, set_port},
 	{0, "sg", "GROUP", "a security group; may be repeated", CMD_RUN, set_group},
 	{'c', "cpus", "N", "number of vCPUs (default: 1)", CMD_RUN, set_cpus},
-	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)", CMD_RUN,
-	 set_memory},
+	{'m', "memory", "SIZE", "guest memory, with suffix M or G (default: 512M)",
+	 CMD_RUN | CMD_COMPARE, set_memory},
 	{0, "engine", "ENGINE", "what runs the guest: auto, kvm or bt (default: auto)",
 	 CMD_RUN | CMD_SNAPSHOT | CMD_START, set_engine},
 	{0, "bt", "HOW",
-	 "how engine bt does it: interp, translate, check, ... (default: translate)", CMD_RUN,
-	 set_bt},
+	 "how engine bt does it: interp, translate, check, ... (default: translate)",
+	 CMD_RUN | CMD_SNAPSHOT | CMD_START, set_bt},
 	{0, "cpu", "MODEL", "what CPU it sees: portable or host (default: portable)", CMD_RUN,
 	 set_cpu},
 	{0, "pv", "on|off", "show the guest its paravirtual interface (default: on)", CMD_RUN,
@@ -550,7 +590,8 @@ static const struct option_spec specs[] = {
 	 CMD_BALANCER, set_by},
 	{'m', "comment", "TEXT", "a line about a snapshot or an image", CMD_SNAPSHOT | CMD_IMAGE,
 	 set_comment},
-	{0, "from", "SNAPSHOT", "what an image is made of", CMD_IMAGE, set_from},
+	{0, "from", "SNAPSHOT", "what an image is made of, or goes on under each engine",
+	 CMD_IMAGE | CMD_COMPARE, set_from},
 	{0, "disk-only", NULL, "a snapshot of a guest's disks without its memory", CMD_SNAPSHOT,
 	 set_disk_only},
 	{0, "as", "NAME", "restore as another guest of that name", CMD_SNAPSHOT, set_as},
@@ -572,12 +613,23 @@ static const struct option_spec specs[] = {
 	{0, "ready-port", "PORT", "the guest answers when it accepts a TCP connection there",
 	 CMD_DRILL, set_ready_port},
 	{0, "check", "COMMAND", "typed at the guest's shell; to end with 0", CMD_DRILL, set_check},
+	{0, "engines", "ENGINE,...", "native, bt-interp, bt, kvm (default: all)", CMD_COMPARE,
+	 set_engines},
+	{0, "pv", "on,off", "compare with and without the paravirtual interface", CMD_COMPARE,
+	 set_pvs},
+	{0, "io", "virtio,emulated", "compare paravirtual and emulated disks and NICs", CMD_COMPARE,
+	 set_ios},
+	{0, "workloads", "NAME,...",
+	 "boot, cost, nano, compute, kernel, disk, net, snapshot (default: all)", CMD_COMPARE,
+	 set_workloads},
+	{0, "runs", "N", "how often each is measured (default: 5)", CMD_COMPARE, set_runs},
+	{'o', "output", "DIR", "where report.json and report.html go", CMD_COMPARE, set_output},
 	{0, "force", NULL, "do not ask the guest", CMD_STOP | CMD_RM, set_force},
 	{0, "timeout", "SECONDS", "how long the guest may take to end, or to answer (default: 30)",
 	 CMD_STOP | CMD_DRILL, set_timeout},
 	{0, "format", "table|json", "how to print",
 	 CMD_LS | CMD_INFO | CMD_DOCTOR | CMD_NET | CMD_PORT | CMD_SG | CMD_BALANCER | CMD_VOLUME |
-		 CMD_SNAPSHOT | CMD_IMAGE | CMD_STORE | CMD_DRILL,
+		 CMD_SNAPSHOT | CMD_IMAGE | CMD_STORE | CMD_DRILL | CMD_COMPARE,
 	 set_format},
 	{0, "log-level", "LEVEL", "error, warn, info or debug (default: warn)", CMD_ALL,
 	 set_log_level},

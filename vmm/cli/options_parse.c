@@ -21,20 +21,31 @@ struct getopt_tables {
 	struct option longs[SPECS_MAX + 2];
 };
 
+/* Its place in the table, or that of an earlier one of its name, which another command has. */
+static unsigned first_of_name(const struct option_spec *spec)
+{
+	unsigned i = 0;
+
+	while (strcmp(option_at(i)->name, spec->name) != 0)
+		i++;
+	return i;
+}
+
 static void tables_fill(struct getopt_tables *t)
 {
 	const struct option_spec *spec;
 	char *letter = t->letters;
-	unsigned count = 0;
+	unsigned used = 0;
 
 	*letter++ = ':'; /* a missing argument is told from an unknown option */
-	for (; (spec = option_at(count)); count++) {
-		assert(count < SPECS_MAX);
-		t->longs[count] = (struct option){
-			.name = spec->name,
-			.has_arg = spec->argument ? required_argument : no_argument,
-			.val = LONG_BASE + (int)count,
-		};
+	for (unsigned i = 0; (spec = option_at(i)); i++) {
+		assert(i < SPECS_MAX);
+		if (first_of_name(spec) == i)
+			t->longs[used++] = (struct option){
+				.name = spec->name,
+				.has_arg = spec->argument ? required_argument : no_argument,
+				.val = LONG_BASE + (int)i,
+			};
 		if (!spec->letter)
 			continue;
 		*letter++ = spec->letter;
@@ -43,20 +54,25 @@ static void tables_fill(struct getopt_tables *t)
 	}
 	*letter++ = 'h';
 	*letter = '\0';
-	t->longs[count] = (struct option){.name = "help", .val = LONG_HELP};
-	t->longs[count + 1] = (struct option){0};
+	t->longs[used] = (struct option){.name = "help", .val = LONG_HELP};
+	t->longs[used + 1] = (struct option){0};
 }
 
-/* A letter may mean one thing to one command and another to the next. */
+/* A letter or a name may mean one thing to one command and another to the next. */
 static const struct option_spec *spec_of(int value, unsigned command)
 {
 	const struct option_spec *found = NULL, *spec;
+	const char *name = value >= LONG_BASE && value < LONG_HELP
+				   ? option_at((unsigned)(value - LONG_BASE))->name
+				   : NULL;
 
-	if (value >= LONG_BASE && value < LONG_HELP)
-		return option_at((unsigned)(value - LONG_BASE));
-	for (unsigned i = 0; (spec = option_at(i)); i++)
-		if (spec->letter && spec->letter == value && (!found || spec->commands & command))
+	for (unsigned i = 0; (spec = option_at(i)); i++) {
+		bool same = name ? strcmp(spec->name, name) == 0
+				 : spec->letter && spec->letter == value;
+
+		if (same && (!found || spec->commands & command))
 			found = spec;
+	}
 	return found;
 }
 

@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define MODE_DIRECTORY 040755u
-#define MODE_SCRIPT    0100755u
+#define MODE_FILE      0100000u
+#define MODE_SCRIPT    0755u
 
 /* 'word', with each quote in it as '\'' . */
 static void quote(FILE *to, const char *word)
@@ -29,7 +30,7 @@ static void pad(FILE *to)
 		fputc('\0', to);
 }
 
-static void entry(FILE *to, unsigned inode, unsigned mode, const char *name, const char *bytes,
+static void entry(FILE *to, unsigned inode, unsigned mode, const char *name, const void *bytes,
 		  size_t size)
 {
 	fprintf(to, "070701%08x%08x%08x%08x%08x%08x%08zx%08x%08x%08x%08x%08zx%08x%s", inode, mode,
@@ -40,35 +41,45 @@ static void entry(FILE *to, unsigned inode, unsigned mode, const char *name, con
 	pad(to);
 }
 
-int overlay_make(int count, char *const *words, void **out, size_t *size)
+int overlay_of_file(const char *directory, const char *name, unsigned mode, const void *bytes,
+		    size_t size, void **out, size_t *out_size)
 {
-	char *script = NULL, *archive = NULL;
-	size_t script_size, archive_size;
-	FILE *text = open_memstream(&script, &script_size);
-	FILE *to = open_memstream(&archive, &archive_size);
+	char path[256], *archive = NULL;
+	FILE *to = open_memstream(&archive, out_size);
 	int failed = 1;
 
-	if (text && to) {
-		fputs("exec ", text);
-		for (int i = 0; i < count; i++)
-			quote(text, words[i]);
-		fputc('\n', text);
-		fflush(text);
-		entry(to, 1, MODE_DIRECTORY, "lodge", "", 0);
-		entry(to, 2, MODE_SCRIPT, "lodge/command", script, script_size);
+	if (to) {
+		snprintf(path, sizeof(path), "%s/%s", directory, name);
+		entry(to, 1, MODE_DIRECTORY, directory, "", 0);
+		entry(to, 2, MODE_FILE | mode, path, bytes, size);
 		entry(to, 0, 0, "TRAILER!!!", "", 0);
-		failed = ferror(text) || ferror(to);
-	}
-	if (text)
-		fclose(text);
-	if (to)
+		failed = ferror(to);
 		failed |= fclose(to);
-	free(script);
+	}
 	if (failed) {
 		free(archive);
 		return -ENOMEM;
 	}
 	*out = archive;
-	*size = archive_size;
 	return 0;
+}
+
+int overlay_make(int count, char *const *words, void **out, size_t *size)
+{
+	char *script = NULL;
+	size_t script_size;
+	FILE *text = open_memstream(&script, &script_size);
+	int ret = -ENOMEM;
+
+	if (text) {
+		fputs("exec ", text);
+		for (int i = 0; i < count; i++)
+			quote(text, words[i]);
+		fputc('\n', text);
+		if (fclose(text) == 0)
+			ret = overlay_of_file("lodge", "command", MODE_SCRIPT, script, script_size,
+					      out, size);
+	}
+	free(script);
+	return ret;
 }

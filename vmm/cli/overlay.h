@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The archive that carries a command into the default guest (scripts/guest-init runs it). */
+/* Archives behind an initial RAM disk: a command for the default guest (scripts/guest-init), a
+ * file. */
 #ifndef VMM_CLI_OVERLAY_H
 #define VMM_CLI_OVERLAY_H
 
@@ -10,5 +11,8 @@
  * caller frees *out. -ENOMEM.
  */
 int overlay_make(int count, char *const *words, void **out, size_t *size);
+/* Likewise, with a directory and one file in it, of that mode. */
+int overlay_of_file(const char *directory, const char *name, unsigned mode, const void *bytes,
+		    size_t size, void **out, size_t *out_size);
 
 #endif

@@ -115,6 +115,8 @@ static int options_restore(struct restore *r, struct error *err)
 		return error_prefix(err, ret, "snapshot '%s'", root->name);
 	if (r->engine)
 		r->run.engine = r->engine;
+	if (r->translation)
+		r->run.translation = *r->translation;
 	r->run.detach = true;
 	r->plan = (struct guest_plan){.options = &r->run,
 				      .name = r->as ? r->as : r->guest,
@@ -158,6 +160,7 @@ int restore_root(const struct options *o, struct store *store, struct root *root
 		*r = (struct restore){.root = root,
 				      .as = o->as,
 				      .engine = o->engine_given ? o->engine : NULL,
+				      .translation = o->translation_given ? &o->translation : NULL,
 				      .discard = o->discard,
 				      .ask = isatty(STDIN_FILENO)};
 		ret = restore_prepare(store, r, err);

@@ -22,9 +22,10 @@ struct json_object *snapshot_row(struct store *store, const struct root *root);
 struct restore {
 	const struct root *root;
 	const char *as; /* one more guest of that name, with volumes of its own; NULL: in place */
-	const char *engine; /* NULL: as it was */
-	bool discard;       /* what the guest is now may be lost */
-	bool ask;           /* if not, whoever sits at the terminal may say so */
+	const char *engine;                  /* NULL: as it was */
+	const enum translation *translation; /* likewise */
+	bool discard;                        /* what the guest is now may be lost */
+	bool ask;                            /* if not, whoever sits at the terminal may say so */
 	/* What restore_prepare fills in; `guest` is the snapshot's. */
 	const char *guest;
 	struct options run;

@@ -23,12 +23,22 @@ static const char *cell(struct json_object *row, const char *key)
 	return at ? text : "-";
 }
 
+/* Of UTF-8, as many as a terminal shows. */
+static size_t columns_of(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += (*text & 0xc0) != 0x80;
+	return n;
+}
+
 static int column_width(struct json_object *rows, const struct table_column *column)
 {
-	size_t width = strlen(column->title);
+	size_t width = columns_of(column->title);
 
 	for (size_t i = 0; i < json_object_array_length(rows); i++) {
-		size_t n = strlen(cell(json_object_array_get_idx(rows, i), column->key));
+		size_t n = columns_of(cell(json_object_array_get_idx(rows, i), column->key));
 
 		width = n > width ? n : width;
 	}
@@ -39,11 +49,12 @@ static void print_row(struct json_object *rows, const struct table_column *colum
 		      struct json_object *row)
 {
 	for (const struct table_column *c = columns; c->title; c++) {
+		int width = column_width(rows, c); /* uses cell's text, too */
 		const char *text = row ? cell(row, c->key) : c->title;
 
 		/* The last column is not padded. */
 		if (c[1].title)
-			printf("%-*s  ", column_width(rows, c), text);
+			printf("%s%*s  ", text, width - (int)columns_of(text), "");
 		else
 			printf("%s\n", text);
 	}

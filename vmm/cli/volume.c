@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* lodge volume: disks in the store. */
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "snapshot/volume.h"
 #include "vmm/base/checked.h"
 #include "vmm/base/process.h"
+#include "vmm/cli/installed.h"
 #include "vmm/cli/store_open.h"
 #include "vmm/cli/table.h"
 #include "vmm/cli/verbs.h"
@@ -404,26 +404,6 @@ static int volume_cmd_export(const struct options *o, const struct verb_words *w
 	return ret;
 }
 
-/* nbdkit's plugin, of the same build as this program. */
-static int plugin_find(char out[PATH_MAX], struct error *err)
-{
-	static const char *const places[] = {"../../block/lodge-nbd.so", PLUGIN_FROM_BIN};
-	char program[PATH_MAX], path[2 * PATH_MAX], *directory;
-	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
-
-	if (length < 0)
-		return error_set(err, -errno, NULL, "/proc/self/exe: %s", error_name(-errno));
-	program[length] = '\0';
-	directory = dirname(program);
-	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
-		snprintf(path, sizeof(path), "%s/%s", directory, places[i]);
-		if (realpath(path, out))
-			return 0;
-	}
-	return error_set(err, -ENOENT, "install nbdkit-plugin-dev, then build lodge anew",
-			 "nbdkit's plugin lodge-nbd.so: it was not built");
-}
-
 /* Becomes nbdkit, until it is told to end. */
 static int volume_cmd_serve(const struct options *o, const struct verb_words *w, struct error *err)
 {
@@ -435,9 +415,12 @@ static int volume_cmd_serve(const struct options *o, const struct verb_words *w,
 	struct block_options source = {0};
 	struct store *store;
 	struct block *block;
-	int ret = plugin_find(plugin, err);
+	int ret = installed_find("../block/lodge-nbd.so", PLUGIN_FROM_BIN, plugin, NULL);
 
 	(void)o;
+	if (ret)
+		ret = error_set(err, ret, "install nbdkit-plugin-dev, then build lodge anew",
+				"nbdkit's plugin lodge-nbd.so: it was not built");
 	if (ret == 0)
 		ret = cli_store_open(&store, err);
 	if (ret)

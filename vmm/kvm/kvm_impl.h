@@ -86,4 +86,8 @@ uint32_t kvm_tsc_khz(struct engine_vm *vm);
 int kvm_chips_state_get(struct engine_vm *vm, struct chips_state *out, struct error *err);
 int kvm_chips_state_set(struct engine_vm *vm, const struct chips_state *in, struct error *err);
 
+/* kernel_counts.c: what KVM counts itself; how many were added. */
+#define KVM_KERNEL_COUNTS 4u
+unsigned kvm_kernel_counts(struct engine_vm *vm, struct engine_counter *out, unsigned max);
+
 #endif

@@ -249,5 +249,6 @@ void kvm_statistics(struct engine_vm *vm, struct engine_counter *out, unsigned m
 				out[c].count += atomic_load_explicit(&vm->vcpu[i]->exits[c],
 								     memory_order_relaxed);
 	}
+	count += kvm_kernel_counts(vm, out + count, max - count);
 	out[count].name = NULL;
 }
