@@ -117,6 +117,7 @@ static void descriptor_fill(struct i82540em *n, const struct frame *f, uint32_t 
 	uint8_t status = (uint8_t)(f->status | RECEIVED_DONE | (last ? RECEIVED_END : 0));
 	uint8_t bytes[8];
 	uint64_t *done;
+	uint32_t next;
 
 	/* What is nowhere is lost; the ring goes on all the same. */
 	if (memory_read(n->memory, at, bytes, sizeof(bytes)) == 0)
@@ -128,7 +129,8 @@ static void descriptor_fill(struct i82540em *n, const struct frame *f, uint32_t 
 					 (uint64_t)status << 32 | (uint64_t)f->errors << 40 |
 					 (uint64_t)f->tag << 48),
 				 __ATOMIC_RELEASE);
-	n->reg[E1000_RDH] = (n->reg[E1000_RDH] + 1) % ring_count(n);
+	next = n->reg[E1000_RDH] + 1;
+	n->reg[E1000_RDH] = next < ring_count(n) ? next : 0;
 }
 
 /* 13.4.22, RDMTS: few are left, as of now. */

@@ -36,10 +36,19 @@ static void be16_to(uint8_t *to, unsigned value)
 	to[1] = (uint8_t)value;
 }
 
-/* A field of two bytes in the part's own copy, or NULL. */
+/*
+ * So many bytes in the part's own copy. The addresses were judged, and are none of what the driver
+ * may have changed behind that.
+ */
+static bool is_changeable(const struct e1000_sending *s, uint32_t offset, uint32_t bytes)
+{
+	return range_within(offset, bytes, ETHERNET, s->head_length - ETHERNET);
+}
+
+/* A field of two bytes there, or NULL. */
 static uint8_t *field(struct e1000_sending *s, uint32_t offset)
 {
-	return range_within(offset, 2, 0, s->head_length) ? s->head + offset : NULL;
+	return is_changeable(s, offset, 2) ? s->head + offset : NULL;
 }
 
 static void field_put(struct e1000_sending *s, uint32_t offset, unsigned value)
@@ -101,8 +110,8 @@ static bool sum_left(struct i82540em *n, uint32_t start, uint32_t end, uint32_t 
 {
 	struct e1000_sending *s = &n->sending;
 
-	if (!(n->net->info.offloads & NET_CSUM) || end || offset < start ||
-	    offset + 2 > s->head_length)
+	if (!(n->net->info.offloads & NET_CSUM) || end || start < ETHERNET || offset < start ||
+	    !is_changeable(s, offset, 2))
 		return false;
 	s->header[HEADER_FLAGS] = NEEDS_CSUM;
 	le16_put(s->header + HEADER_CSUM_START, (uint16_t)start);
@@ -252,7 +261,7 @@ static void part_change(struct e1000_sending *s, uint32_t number, uint32_t befor
 	}
 	if (!(c->command & CONTEXT_TCP)) {
 		field_put(s, c->start + 4u, length - c->start);
-	} else if (range_within(c->start, 20, 0, s->head_length)) {
+	} else if (is_changeable(s, c->start, 20)) {
 		uint8_t *tcp = s->head + c->start;
 		uint32_t sequence = (uint32_t)be16_at(tcp + 4) << 16 | be16_at(tcp + 6);
 

@@ -723,6 +723,31 @@ static void cut_here(void **state)
 	assert_int_equal(sent(f, got, sizeof(got)), 110);
 }
 
+/* No sum and no length goes to where the addresses are, which were judged before. */
+static void addresses_stay(void **state)
+{
+	struct nic *f = *state;
+	const uint8_t *frame = frame_make(f, 200);
+	uint8_t got[4096];
+
+	for (unsigned at_byte = 0; at_byte < 14; at_byte++) {
+		uint64_t first = 0xffull << 16 | at_byte << 8 | (uint64_t)at_byte << 40;
+
+		legacy(f, SEND_DATA, 200 | at_byte << 16, EOP | IC, 0);
+		descriptor(f, first, (DEXT | 3u) << 24, 0);
+		data(f, SEND_DATA, 200, EOP, 3);
+		descriptor(f, first | at_byte | (uint64_t)at_byte << 32,
+			   (DEXT | TSE | at_byte % 4) << 24, 40u << 8 | 100u << 16);
+		data(f, SEND_DATA, 200, EOP | TSE, 3);
+		go(f);
+		for (unsigned i = 0; i < 4; i++) {
+			assert_true(sent(f, got, sizeof(got)) >= 100);
+			assert_memory_equal(got + NET_HEADER, frame, 14);
+			assert_int_equal(got[0], 0);
+		}
+	}
+}
+
 /* A network without room: the frame waits, whole or cut, and its buffers do not. */
 static void blocked(void **state)
 {
@@ -1166,6 +1191,8 @@ int main(void)
 		TEST_PLAIN(sums),
 		TEST(cut_by_the_network),
 		TEST_PLAIN(cut_here),
+		TEST(addresses_stay),
+		TEST_PLAIN(addresses_stay),
 		TEST_PLAIN(blocked),
 		TEST(receives),
 		TEST(receives_in_pieces),
