@@ -9,6 +9,10 @@
  *	"rows": [{"configuration", "samples": [...], "median", "q1", "q3", "least", "most",
  *"ratio"?} or {"configuration", "reason"}], "alike": [[configuration, configuration], ...]}]}
  *
+ * Besides: "reasons", why a workload has no figures, or not all, of a configuration; "checksums",
+ *what was computed; "outputs", what a command in a snapshot said; and "seconds" and "others_cpus",
+ *how long it took, and what other processes used meanwhile.
+ *
  * "ratio" is the median over native's. "alike" are those of which no difference can be told
  * (compare_stats.h).
  */

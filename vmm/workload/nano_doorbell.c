@@ -41,8 +41,9 @@ static uint32_t config_read(unsigned slot, unsigned offset)
 
 	__asm__ volatile("outl %0, %1"
 			 :
-			 : "a"(0x80000000u | slot << 11 | (offset & ~3u)), "Nd"(CONFIG_ADDRESS));
-	__asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(CONFIG_DATA));
+			 : "a"(0x80000000u | slot << 11 | (offset & ~3u)),
+			   "d"((uint16_t)CONFIG_ADDRESS));
+	__asm__ volatile("inl %1, %0" : "=a"(value) : "d"((uint16_t)CONFIG_DATA));
 	return value >> 8 * (offset & 3);
 }
 
@@ -50,8 +51,8 @@ static void config_write(unsigned slot, unsigned offset, uint32_t value)
 {
 	__asm__ volatile("outl %0, %1"
 			 :
-			 : "a"(0x80000000u | slot << 11 | offset), "Nd"(CONFIG_ADDRESS));
-	__asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(CONFIG_DATA));
+			 : "a"(0x80000000u | slot << 11 | offset), "d"((uint16_t)CONFIG_ADDRESS));
+	__asm__ volatile("outl %0, %1" : : "a"(value), "d"((uint16_t)CONFIG_DATA));
 }
 
 /* Where that BAR is, if the tables map it. */
