@@ -51,7 +51,7 @@ struct net_ops {
 	/*
 	 * One frame into `iov`, header included. Returns its bytes; -EAGAIN where none waits; or
 	 * another -errno: the network is gone. One that has no room is gone: it is -EMSGSIZE, or
-	 * cut, and fills all of `iov`, of which the caller gives a byte more than it has room for.
+	 * cut, and fills all of `iov`: the caller gives more than the longest frame has.
 	 */
 	ssize_t (*receive)(struct net *net, unsigned queue, struct iovec *iov, unsigned count);
 	/*

@@ -312,8 +312,8 @@ static bool header_good(const struct virtio_net *n, uint8_t header[NET_HEADER], 
 {
 	unsigned gso = header[HEADER_GSO] & ~(unsigned)GSO_ECN;
 	uint64_t needed = header[HEADER_GSO] & GSO_ECN ? F_HOST_ECN : 0;
-	size_t checksum = (size_t)le16_get(header + HEADER_CSUM_START) +
-			  le16_get(header + HEADER_CSUM_OFFSET);
+	size_t summed = le16_get(header + HEADER_CSUM_START);
+	size_t checksum = summed + le16_get(header + HEADER_CSUM_OFFSET);
 
 	header[HEADER_FLAGS] &= NEEDS_CSUM;
 	le16_put(header + HEADER_BUFFERS, 0);
@@ -329,7 +329,8 @@ static bool header_good(const struct virtio_net *n, uint8_t header[NET_HEADER], 
 		needed |= F_CSUM;
 	if ((n->vdev.accepted & needed) != needed)
 		return false;
-	if (header[HEADER_FLAGS] && checksum + 2 > length)
+	/* A sum in the frame's own header would change whose frame it is. */
+	if (header[HEADER_FLAGS] && (summed < ETHERNET_SIZE || checksum + 2 > length))
 		return false;
 	if (gso == GSO_NONE)
 		return header[HEADER_GSO] == GSO_NONE;
