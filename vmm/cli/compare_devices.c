@@ -7,6 +7,7 @@
 
 #include "vmm/base/checked.h"
 #include "vmm/base/clock.h"
+#include "vmm/base/text.h"
 #include "vmm/cli/compare_work.h"
 #include "vmm/cli/snapshot.h"
 #include "vmm/cli/table.h"
@@ -14,6 +15,24 @@
 #define SECONDS    "0.5" /* of a pattern */
 #define PATIENCE_S 300u
 #define MIB        1048576.0
+
+/* Does the guest's kernel drive it? The default one's has no driver for an emulated NIC. */
+static int device_check(struct compare_place *place, const char *what, const char *test,
+			struct error *err)
+{
+	struct error why = {0};
+	int ret = place->process ? compare_shell(place->c, place->process, PATIENCE_S, test, NULL,
+						 NULL, &why)
+				 : 0;
+
+	if (ret == -EBADMSG)
+		return error_set(
+			err, ret,
+			"give -k and -i of one that scripts/guest --kernel linux-image-amd64 "
+			"makes",
+			"the guest's kernel has no driver for its %s", what);
+	return ret ? error_set(err, ret, why.remedy, "%s", why.what) : 0;
+}
 
 /* Disk. */
 
@@ -71,7 +90,7 @@ static int disk_pattern(struct compare_place *place, const char *device, unsigne
 int compare_disk(struct compare_place *place, struct error *err)
 {
 	const char *device = place->config->emulated ? "/dev/sda" : "/dev/vda";
-	int ret = 0;
+	int ret = device_check(place, "disk", "test -b /dev/sda -o -b /dev/vda", err);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(patterns) && ret == 0; i++)
 		ret = disk_pattern(place, place->process ? device : place->c->disk, i, err);
@@ -88,8 +107,13 @@ struct server {
 
 static bool see_port(void *arg, const char *line, uint64_t at_ns)
 {
+	uint64_t port;
+
 	(void)at_ns;
-	return sscanf(line, "port %u", &((struct server *)arg)->port) == 1;
+	if (strncmp(line, "port ", 5) != 0 || text_to_number(line + 5, 1, 65535, &port))
+		return false;
+	((struct server *)arg)->port = (unsigned)port;
+	return true;
 }
 
 /* Of the network that is made for it. */
@@ -171,9 +195,11 @@ static int net_pattern(struct compare_place *place, const struct server *s, cons
 int compare_net(struct compare_place *place, struct error *err)
 {
 	static const char *const names[] = {"tcp-send", "tcp-receive", "round-trip"};
-	struct server s;
-	int ret = server_start(place, &s, err);
+	struct server s = {.process = {.in = -1, .out = -1, .errors = -1}};
+	int ret = device_check(place, "NIC", "ls /sys/class/net/eth0 >/dev/null", err);
 
+	if (ret == 0)
+		ret = server_start(place, &s, err);
 	for (unsigned i = 0; i < ARRAY_SIZE(names) && ret == 0; i++)
 		ret = net_pattern(place, &s, names[i], err);
 	compare_process_end(&s.process);

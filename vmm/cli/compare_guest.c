@@ -214,17 +214,22 @@ static int guest_start(struct compare_place *place, enum compare_guest_kind kind
 	return ret ? ret : compare_shell_ready(c, place->process, BOOT_PATIENCE_S, err);
 }
 
-/* What would have been measured of that guest has this reason. */
-static void reason_note(const struct compare_place *place, enum compare_guest_kind kind,
-			unsigned from, const struct error *why, int code)
+static void reason_of_one(const struct compare *c, const struct compare_config *config,
+			  unsigned workload, const struct error *why, int code)
 {
 	char line[sizeof(*why)];
 
 	error_format(why, code, line, sizeof(line));
+	compare_report_reason(c->report, workloads[workload].name, config->name, line);
+}
+
+/* What would have been measured of that guest has this reason. */
+static void reason_note(const struct compare_place *place, enum compare_guest_kind kind,
+			unsigned from, const struct error *why, int code)
+{
 	for (unsigned i = from; i < ARRAY_SIZE(workloads); i++)
 		if (wants(place->c, place->config, kind, i))
-			compare_report_reason(place->c->report, workloads[i].name,
-					      place->config->name, line);
+			reason_of_one(place->c, place->config, i, why, code);
 }
 
 /* Does the guest go on after that? */
@@ -259,7 +264,7 @@ static int guest_round(struct compare *c, const struct compare_config *config,
 		if (is_over(ret))
 			reason_note(&place, kind, i, &why, ret);
 		else if (ret)
-			compare_report_reason(c->report, workloads[i].name, config->name, why.what);
+			reason_of_one(c, config, i, &why, ret);
 	}
 	compare_process_end(&process);
 	compare_sweep(c);
@@ -286,7 +291,7 @@ static int native_round(struct compare *c, const struct compare_config *config)
 		if (ret == -EINTR)
 			return ret;
 		if (ret)
-			compare_report_reason(c->report, workloads[i].name, config->name, why.what);
+			reason_of_one(c, config, i, &why, ret);
 	}
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the host is, for who reads a report elsewhere. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
@@ -69,14 +70,18 @@ struct json_object *compare_host(void)
 /* Seconds of all CPUs that were not idle; without guests' own, which are in user's. */
 static double busy(void)
 {
-	unsigned long long user, nice, system, idle, wait, irq, soft, steal;
+	char line[512] = "", *at = line + 3;
 	FILE *file = fopen("/proc/stat", "re");
 	double sum = 0;
 
-	if (file && fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice,
-			   &system, &idle, &wait, &irq, &soft, &steal) == 8)
-		sum = (double)(user + nice + system + irq + soft + steal) /
-		      (double)sysconf(_SC_CLK_TCK);
+	if (file && fgets(line, sizeof(line), file) && strncmp(line, "cpu ", 4) == 0)
+		/* User, nice, system, idle, waiting, interrupts, soft ones, stolen. */
+		for (unsigned i = 0; i < 8; i++) {
+			unsigned long long ticks = strtoull(at, &at, 10);
+
+			if (i != 3 && i != 4)
+				sum += (double)ticks / (double)sysconf(_SC_CLK_TCK);
+		}
 	if (file)
 		fclose(file);
 	return sum;

@@ -305,7 +305,7 @@ int compare_shell_ready(const struct compare *c, struct compare_process *p, unsi
 		struct error why = {0};
 		int ret = compare_shell(c, p, TYPE_AGAIN_S, "true", NULL, NULL, &why);
 
-		if (ret == 0 || ret != -ETIMEDOUT)
+		if (ret != -ETIMEDOUT)
 			return ret ? error_set(err, ret, why.remedy, "%s", why.what) : 0;
 		if (clock_monotonic_ns() >= deadline)
 			return error_set(err, ret, "is there a shell on its console?",
@@ -345,17 +345,22 @@ double compare_process_cpu(const struct compare_process *p)
 double compare_process_memory(pid_t pid, uint64_t memory)
 {
 	char path[64], line[4096];
-	unsigned long from, to, kib, sum = 0;
+	unsigned long from, to, sum = 0;
 	bool guests = false;
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
 	file = fopen(path, "re");
 	while (file && fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+		char *end;
+
+		from = strtoul(line, &end, 16);
+		if (end != line && *end == '-') {
+			to = strtoul(end + 1, NULL, 16);
 			guests = to - from == memory || strstr(line, "lodge-guest-memory");
-		else if (!guests && sscanf(line, "Pss: %lu", &kib) == 1)
-			sum += kib;
+		} else if (!guests && strncmp(line, "Pss:", 4) == 0) {
+			sum += strtoul(line + 4, NULL, 10);
+		}
 	}
 	if (file)
 		fclose(file);

@@ -128,23 +128,25 @@ static void tick(FILE *to, const struct scale *s, double value, double top, doub
 static void ticks(FILE *to, const struct scale *s, double top, double bottom)
 {
 	static const double parts[] = {1, 2, 5};
-	double step, decades;
+	double step, decades = s->log ? log10(s->to / s->from) : 0;
+	int first = s->log ? (int)floor(log10(s->from)) : 0;
 
-	if (s->log) {
-		decades = log10(s->to / s->from);
-		for (double base = pow(10, floor(log10(s->from))); base <= s->to; base *= 10)
-			for (unsigned i = 0; i < (decades < 2 ? 3 : 1); i++)
-				if (base * parts[i] >= s->from && base * parts[i] <= s->to)
-					tick(to, s, base * parts[i], top, bottom);
+	for (int power = first; s->log && power <= first + (int)decades + 1; power++)
+		for (unsigned i = 0; i < (decades < 2 ? 3 : 1); i++) {
+			double value = pow(10, power) * parts[i];
+
+			if (value >= s->from && value <= s->to)
+				tick(to, s, value, top, bottom);
+		}
+	if (s->log)
 		return;
-	}
 	step = pow(10, floor(log10((s->to - s->from) / 2)));
 	if ((s->to - s->from) / step > 5)
 		step *= 2;
 	if ((s->to - s->from) / step > 5)
 		step *= 2.5;
-	for (double value = ceil(s->from / step) * step; value <= s->to; value += step)
-		tick(to, s, value, top, bottom);
+	for (int i = (int)ceil(s->from / step); i * step <= s->to; i++)
+		tick(to, s, i * step, top, bottom);
 }
 
 static void svg_begin(FILE *to, const struct scale *s, const char *class, double width,

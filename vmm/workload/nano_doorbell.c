@@ -87,29 +87,42 @@ static void capabilities(unsigned slot, uint64_t *common, uint64_t *notify, uint
 	}
 }
 
-#define REGISTER(type, offset) (*(volatile type *)(common + (offset)))
+static volatile uint8_t *reg8(uint64_t common, unsigned offset)
+{
+	return (volatile uint8_t *)(common + offset);
+}
+
+static volatile uint16_t *reg16(uint64_t common, unsigned offset)
+{
+	return (volatile uint16_t *)(common + offset);
+}
+
+static volatile uint32_t *reg32(uint64_t common, unsigned offset)
+{
+	return (volatile uint32_t *)(common + offset);
+}
 
 static uint64_t make_ready(uint64_t common, uint64_t notify, uint32_t multiplier)
 {
-	REGISTER(uint8_t, STATUS) = 0;
-	while (REGISTER(uint8_t, STATUS))
+	*reg8(common, STATUS) = 0;
+	while (*reg8(common, STATUS))
 		;
-	REGISTER(uint8_t, STATUS) = 3; /* ACKNOWLEDGE, DRIVER */
-	REGISTER(uint32_t, FEATURE_SELECT) = 1;
-	REGISTER(uint32_t, FEATURE) = 1; /* VERSION_1 */
-	REGISTER(uint32_t, FEATURE_SELECT) = 0;
-	REGISTER(uint32_t, FEATURE) = 0;
-	REGISTER(uint8_t, STATUS) = 11; /* FEATURES_OK */
-	REGISTER(uint16_t, QUEUE_SELECT) = 0;
-	if (REGISTER(uint16_t, QUEUE_SIZE) > ENTRIES)
-		REGISTER(uint16_t, QUEUE_SIZE) = ENTRIES;
+	*reg8(common, STATUS) = 3; /* ACKNOWLEDGE, DRIVER */
+	*reg32(common, FEATURE_SELECT) = 1;
+	*reg32(common, FEATURE) = 1; /* VERSION_1 */
+	*reg32(common, FEATURE_SELECT) = 0;
+	*reg32(common, FEATURE) = 0;
+	*reg8(common, STATUS) = 11; /* FEATURES_OK */
+	*reg16(common, QUEUE_SELECT) = 0;
+	if (*reg16(common, QUEUE_SIZE) > ENTRIES)
+		*reg16(common, QUEUE_SIZE) = ENTRIES;
 	for (unsigned i = 0; i < 3; i++) {
-		REGISTER(uint32_t, QUEUE_RINGS + 8 * i) = (uint32_t)(uint64_t)rings[i];
-		REGISTER(uint32_t, QUEUE_RINGS + 8 * i + 4) = 0;
+		*reg32(common, QUEUE_RINGS + 8 * i) = (uint32_t)(uint64_t)rings[i];
+		*reg32(common, QUEUE_RINGS + 8 * i + 4) = 0;
 	}
-	REGISTER(uint16_t, QUEUE_ENABLE) = 1;
-	REGISTER(uint8_t, STATUS) = 15; /* DRIVER_OK */
-	return notify + (uint64_t)REGISTER(uint16_t, QUEUE_NOTIFY) * multiplier;
+	*reg16(common, QUEUE_ENABLE) = 1;
+	*reg8(common, STATUS) = 15; /* DRIVER_OK */
+	return notify + (uint64_t)*reg16(common, QUEUE_NOTIFY) * multiplier;
 }
 
 uint64_t nano_doorbell(void)
