@@ -187,7 +187,8 @@ void do_binary(struct engine_vcpu *cpu, const struct insn *insn)
 
 /*
  * Rotated by an immediate that is not 1, OF is what the CPU makes of it, as everything is that the
- * manuals leave open: Intel's leave it as it was, by CL they do not.
+ * manuals leave open: Intel's leave it as it was where a register is rotated, and neither where
+ * memory is nor by CL.
  */
 static bool rotate_keeps_overflow(void)
 {
@@ -207,7 +208,8 @@ void do_rotate(struct engine_vcpu *cpu, const struct insn *insn)
 	unsigned count = insn->immediate & (DST->size == 8 ? 63 : 31);
 
 	do_binary(cpu, insn);
-	if ((insn->code & 0xfe) == 0xc0 && count != 1 && rotate_keeps_overflow())
+	if ((insn->code & 0xfe) == 0xc0 && insn->modrm >> 6 == 3 && count != 1 &&
+	    rotate_keeps_overflow())
 		cpu->rflags = (cpu->rflags & ~(uint64_t)RFLAGS_OF) | (before & RFLAGS_OF);
 }
 
