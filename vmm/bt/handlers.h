@@ -15,7 +15,8 @@ typedef void insn_handler(struct engine_vcpu *cpu, const struct insn *insn);
 
 /* integer.c */
 insn_handler do_mov, do_movsx, do_lea, do_xchg, do_xadd, do_cmpxchg, do_cmpxchg8b, do_bswap;
-insn_handler do_movbe, do_crc32, do_xlat, do_binary, do_cmp, do_test, do_inc, do_dec, do_neg;
+insn_handler do_movbe, do_crc32, do_xlat, do_binary, do_rotate, do_cmp, do_test, do_inc, do_dec,
+	do_neg;
 insn_handler do_not, do_register_binary, do_bit_scan, do_ternary, do_imul, do_deposit, do_mulx,
 	do_shift_x;
 insn_handler do_shld, do_shrd, do_bt, do_bit_modify, do_mul, do_imul_1, do_div, do_idiv, do_cbw;

@@ -185,6 +185,34 @@ void do_binary(struct engine_vcpu *cpu, const struct insn *insn)
 	operand_modify(cpu, insn, DST, binary[insn->opcode->id], b, false);
 }
 
+/*
+ * Rotated by an immediate that is not 1, OF is what the CPU makes of it, as everything is that the
+ * manuals leave open: Intel's leave it as it was where a register is rotated, and neither where
+ * memory is nor by CL.
+ */
+static bool rotate_keeps_overflow(void)
+{
+	uint32_t value = 1u << 30; /* the top bit and CF will differ */
+	uint8_t overflow;
+
+	__asm__("testl %[value], %[value]\n\troll $2, %[value]\n\tseto %[overflow]"
+		: [value] "+r"(value), [overflow] "=q"(overflow)
+		:
+		: "cc");
+	return !overflow;
+}
+
+void do_rotate(struct engine_vcpu *cpu, const struct insn *insn)
+{
+	uint64_t before = cpu->rflags;
+	unsigned count = insn->immediate & (DST->size == 8 ? 63 : 31);
+
+	do_binary(cpu, insn);
+	if ((insn->code & 0xfe) == 0xc0 && insn->modrm >> 6 == 3 && count != 1 &&
+	    rotate_keeps_overflow())
+		cpu->rflags = (cpu->rflags & ~(uint64_t)RFLAGS_OF) | (before & RFLAGS_OF);
+}
+
 /* The result is dropped: only flags. */
 static void compare(struct engine_vcpu *cpu, const struct insn *insn, alu2_fn *fn)
 {
