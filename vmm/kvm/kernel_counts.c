@@ -2,11 +2,11 @@
 /*
  * What KVM itself counts of a vCPU, exits that it serves without us among them: the binary
  * statistics of Linux 5.14 and later (Documentation/virt/kvm/api.rst, 4.133). Where the kernel has
- * none, or not that one, there is nothing of it.
+ * none, or not that one, there is nothing of it. A vCPU has a descriptor for them from its start:
+ * to ask for one waits until the vCPU leaves the guest, and one that is halted need never do so.
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "vmm/base/checked.h"
@@ -63,14 +63,9 @@ unsigned kvm_kernel_counts(struct engine_vm *vm, struct engine_counter *out, uns
 	struct engine_counter all[KVM_KERNEL_COUNTS] = {{0}};
 	unsigned count = 0;
 
-	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++) {
-		int fd = vm->vcpu[i] ? ioctl(vm->vcpu[i]->fd, KVM_GET_STATS_FD, NULL) : -1;
-
-		if (fd < 0)
-			continue;
-		read_all(fd, all);
-		close(fd);
-	}
+	for (unsigned i = 0; i < ENGINE_VCPUS_MAX; i++)
+		if (vm->vcpu[i] && vm->vcpu[i]->counts_fd >= 0)
+			read_all(vm->vcpu[i]->counts_fd, all);
 	for (unsigned i = 0; i < KVM_KERNEL_COUNTS && count < max; i++)
 		if (all[i].name)
 			out[count++] = all[i];

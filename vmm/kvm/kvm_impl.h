@@ -26,6 +26,7 @@ struct engine_vcpu {
 	struct engine_vm *vm;
 	unsigned index;
 	int fd;
+	int counts_fd;       /* see kernel_counts.c; -1: none */
 	struct kvm_run *run; /* shared with the kernel */
 	_Atomic uint64_t exits[COUNT_EXITS];
 };

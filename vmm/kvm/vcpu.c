@@ -26,6 +26,7 @@ int kvm_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tab
 		return error_set(err, -ENOMEM, NULL, "vCPU %u: out of memory", index);
 	vcpu->vm = vm;
 	vcpu->index = index;
+	vcpu->counts_fd = -1;
 	vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, index);
 	if (vcpu->fd < 0) {
 		ret = kvm_failed(err, "KVM_CREATE_VCPU", "ask for fewer with -c");
@@ -37,6 +38,7 @@ int kvm_vcpu_create(struct engine_vm *vm, unsigned index, const struct cpuid_tab
 		goto fail;
 	}
 	vcpu->run = run;
+	vcpu->counts_fd = ioctl(vcpu->fd, KVM_GET_STATS_FD, NULL); /* not there before Linux 5.14 */
 	ret = kvm_cpuid_set(vcpu, cpuid, err);
 	if (ret)
 		goto fail;
@@ -54,6 +56,8 @@ void kvm_vcpu_destroy(struct engine_vcpu *vcpu)
 		return;
 	if (vcpu->run)
 		munmap(vcpu->run, vcpu->vm->run_size);
+	if (vcpu->counts_fd >= 0)
+		close(vcpu->counts_fd);
 	if (vcpu->fd >= 0)
 		close(vcpu->fd);
 	free(vcpu);
