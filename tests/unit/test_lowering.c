@@ -135,6 +135,7 @@ static bool is_kept(struct fixture *f, const uint8_t *bytes, unsigned length, en
 	p = &c->part[c->filling];
 	begin = p->used;
 	points = atomic_load(&p->point_count);
+	code_cache_drop(c, CODE); /* the one before: all of them hash to one list */
 	assert_non_null(translate_block(c, &f->vm->world_code, page, NULL, &wanted, true));
 	for (; points < atomic_load(&p->point_count); points++)
 		if (p->points[points].rip == second)
