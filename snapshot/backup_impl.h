@@ -3,6 +3,8 @@
 #ifndef SNAPSHOT_BACKUP_IMPL_H
 #define SNAPSHOT_BACKUP_IMPL_H
 
+#include <nettle/sha2.h>
+
 #include "snapshot/backup.h"
 
 #define BACKUP_BLOCKS     256u /* of a record at most */
@@ -29,13 +31,12 @@ enum {
 	BACKUP_MAP_HEAD = 8,
 };
 
-struct evp_md_ctx_st;
 struct ZSTD_CCtx_s;
 struct ZSTD_DCtx_s;
 
 struct backup_writer {
 	const struct backup_pipe *to;
-	struct evp_md_ctx_st *sum; /* of all so far */
+	struct sha256_ctx sum; /* of all so far */
 	struct ZSTD_CCtx_s *packer;
 	uint8_t *record;
 	uint64_t bytes;
@@ -52,7 +53,7 @@ int backup_put_end(struct backup_writer *w, struct error *err);
 
 struct backup_reader {
 	const struct backup_pipe *from;
-	struct evp_md_ctx_st *sum;
+	struct sha256_ctx sum;
 	struct ZSTD_DCtx_s *unpacker;
 	enum backup_kind kind; /* of the record that is here */
 	uint8_t *record;

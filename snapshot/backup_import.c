@@ -8,12 +8,12 @@
 #include <xxhash.h>
 
 #include <errno.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "snapshot/backup_impl.h"
+#include "snapshot/digest.h"
 #include "snapshot/layer_impl.h"
 #include "snapshot/layer_index.h"
 #include "snapshot/root_impl.h"
@@ -356,7 +356,7 @@ static int blob_check(const struct import *in, const struct root *root, struct e
 
 	if (!root->has_device_state && !in->blob.size)
 		return 0;
-	SHA256((const uint8_t *)in->blob.bytes, in->blob.size, digest);
+	digest_of(in->blob.bytes, in->blob.size, digest);
 	if (root->has_device_state && root->device_state.size == in->blob.size &&
 	    memcmp(digest, root->device_state.digest, sizeof(digest)) == 0)
 		return 0;

@@ -20,7 +20,6 @@
  * anybody: each size is checked before there is memory for it.
  */
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -57,16 +56,6 @@ static int no_memory(struct error *err)
 	return error_set(err, -ENOMEM, NULL, "backup stream: no memory");
 }
 
-static EVP_MD_CTX *sum_begin(void)
-{
-	EVP_MD_CTX *sum = EVP_MD_CTX_new();
-
-	if (sum && EVP_DigestInit_ex(sum, EVP_sha256(), NULL) == 1)
-		return sum;
-	EVP_MD_CTX_free(sum);
-	return NULL;
-}
-
 /* Writing. */
 
 static int bytes_write(struct backup_writer *w, const void *bytes, size_t size, struct error *err)
@@ -76,7 +65,8 @@ static int bytes_write(struct backup_writer *w, const void *bytes, size_t size, 
 	if (ret)
 		return error_set(err, ret, NULL, "backup stream: write: %s", error_name(ret));
 	w->bytes += size;
-	return EVP_DigestUpdate(w->sum, bytes, size) == 1 ? 0 : no_memory(err);
+	sha256_update(&w->sum, size, bytes);
+	return 0;
 }
 
 int backup_writer_begin(struct backup_writer *w, const struct backup_pipe *to, struct error *err)
@@ -84,10 +74,10 @@ int backup_writer_begin(struct backup_writer *w, const struct backup_pipe *to, s
 	uint8_t header[HEADER] = {0};
 
 	*w = (struct backup_writer){.to = to};
-	w->sum = sum_begin();
+	sha256_init(&w->sum);
 	w->packer = ZSTD_createCCtx();
 	w->record = malloc(RECORD_HEAD + BODY_MAX);
-	if (!w->sum || !w->packer || !w->record)
+	if (!w->packer || !w->record)
 		return no_memory(err);
 	memcpy(header, MAGIC, 8);
 	le32_put(header + 8, VERSION);
@@ -96,7 +86,6 @@ int backup_writer_begin(struct backup_writer *w, const struct backup_pipe *to, s
 
 void backup_writer_end(struct backup_writer *w)
 {
-	EVP_MD_CTX_free(w->sum);
 	ZSTD_freeCCtx(w->packer);
 	free(w->record);
 }
@@ -132,8 +121,7 @@ int backup_put_end(struct backup_writer *w, struct error *err)
 	ret = bytes_write(w, head, sizeof(head), err);
 	if (ret)
 		return ret;
-	if (EVP_DigestFinal_ex(w->sum, digest, NULL) != 1)
-		return no_memory(err);
+	sha256_digest(&w->sum, sizeof(digest), digest);
 	ret = w->to->write(w->to->arg, digest, sizeof(digest));
 	w->bytes += sizeof(digest);
 	return ret ? error_set(err, ret, NULL, "backup stream: write: %s", error_name(ret)) : 0;
@@ -151,21 +139,16 @@ static int bytes_read(struct backup_reader *r, void *bytes, size_t size, struct 
 	return ret ? error_set(err, ret, NULL, "backup stream: read: %s", error_name(ret)) : 0;
 }
 
-static int sum_add(struct backup_reader *r, const void *bytes, size_t size, struct error *err)
-{
-	return EVP_DigestUpdate(r->sum, bytes, size) == 1 ? 0 : no_memory(err);
-}
-
 int backup_reader_begin(struct backup_reader *r, const struct backup_pipe *from, struct error *err)
 {
 	uint8_t header[HEADER];
 	int ret;
 
 	*r = (struct backup_reader){.from = from};
-	r->sum = sum_begin();
+	sha256_init(&r->sum);
 	r->unpacker = ZSTD_createDCtx();
 	r->record = malloc(BODY_MAX);
-	if (!r->sum || !r->unpacker || !r->record)
+	if (!r->unpacker || !r->record)
 		return no_memory(err);
 	ret = bytes_read(r, header, sizeof(header), err);
 	if (ret)
@@ -176,13 +159,12 @@ int backup_reader_begin(struct backup_reader *r, const struct backup_pipe *from,
 	if (le32_get(header + 8) != VERSION || le32_get(header + 12) != 0)
 		return error_set(err, -EPROTONOSUPPORT, "use a newer lodge",
 				 "backup stream: its format is a newer lodge's");
-	ret = sum_add(r, header, sizeof(header), err);
-	return ret ? ret : backup_next(r, err);
+	sha256_update(&r->sum, sizeof(header), header);
+	return backup_next(r, err);
 }
 
 void backup_reader_end(struct backup_reader *r)
 {
-	EVP_MD_CTX_free(r->sum);
 	ZSTD_freeDCtx(r->unpacker);
 	free(r->record);
 }
@@ -192,20 +174,22 @@ int backup_next(struct backup_reader *r, struct error *err)
 	uint8_t head[RECORD_HEAD], digest[STORE_DIGEST];
 	int ret = bytes_read(r, head, sizeof(head), err);
 
-	if (ret == 0)
-		ret = sum_add(r, head, sizeof(head), err);
 	if (ret)
 		return ret;
+	sha256_update(&r->sum, sizeof(head), head);
 	r->kind = (enum backup_kind)le32_get(head);
 	r->size = le32_get(head + 4);
 	r->at = 0;
 	if (r->size > BODY_MAX || (r->kind == BACKUP_END && r->size != STORE_DIGEST))
 		return backup_damaged(err, "a record's size makes no sense");
 	ret = bytes_read(r, r->record, r->size, err);
-	if (ret || r->kind != BACKUP_END)
-		return ret ? ret : sum_add(r, r->record, r->size, err);
-	if (EVP_DigestFinal_ex(r->sum, digest, NULL) != 1)
-		return no_memory(err);
+	if (ret)
+		return ret;
+	if (r->kind != BACKUP_END) {
+		sha256_update(&r->sum, r->size, r->record);
+		return 0;
+	}
+	sha256_digest(&r->sum, sizeof(digest), digest);
 	return memcmp(digest, r->record, sizeof(digest)) == 0
 		       ? 0
 		       : backup_damaged(err, "its digest is not its content's");

@@ -12,8 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
-#include <openssl/sha.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +29,7 @@ struct summing {
 	struct layer *layer;
 	layer_fetch *fetch;
 	void *arg;
-	EVP_MD_CTX *tree, *leaf;
+	struct sha256_ctx tree, leaf;
 	uint64_t leaf_number;
 	bool leaf_open;
 	uint8_t bits[LEAF_BITS];
@@ -41,21 +40,6 @@ struct summing {
 	unsigned sum_count; /* of these, sums that are not written yet */
 	uint8_t sums[MAP_PAGE];
 };
-
-static int digest_begin(EVP_MD_CTX *context)
-{
-	return EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1 ? 0 : -ENOMEM;
-}
-
-static int digest_add(EVP_MD_CTX *context, const void *bytes, size_t size)
-{
-	return EVP_DigestUpdate(context, bytes, size) == 1 ? 0 : -EIO;
-}
-
-static int digest_end(EVP_MD_CTX *context, uint8_t out[STORE_DIGEST])
-{
-	return EVP_DigestFinal_ex(context, out, NULL) == 1 ? 0 : -EIO;
-}
 
 static enum layer_state bit_state(const uint8_t *bits, uint64_t block)
 {
@@ -98,7 +82,7 @@ static int leaf_content(struct summing *s)
 			;
 		ret = s->fetch(s->arg, first, end - at, s->content);
 		if (ret == 0)
-			ret = digest_add(s->leaf, s->content, (size_t)(end - at) * STORE_BLOCK);
+			sha256_update(&s->leaf, (size_t)(end - at) * STORE_BLOCK, s->content);
 		for (unsigned i = 0; i < end - at && ret == 0 && s->map >= 0; i++)
 			ret = sum_add(s, s->content + (size_t)i * STORE_BLOCK);
 		at = end;
@@ -115,17 +99,14 @@ static int leaf_end(struct summing *s)
 		return 0;
 	s->leaf_open = false;
 	le64_put(number, s->leaf_number);
-	ret = digest_begin(s->leaf);
-	if (ret == 0)
-		ret = digest_add(s->leaf, number, sizeof(number));
-	if (ret == 0)
-		ret = digest_add(s->leaf, s->bits, sizeof(s->bits));
-	if (ret == 0)
-		ret = leaf_content(s);
-	if (ret == 0)
-		ret = digest_end(s->leaf, digest);
+	sha256_init(&s->leaf);
+	sha256_update(&s->leaf, sizeof(number), number);
+	sha256_update(&s->leaf, sizeof(s->bits), s->bits);
+	ret = leaf_content(s);
+	sha256_digest(&s->leaf, sizeof(digest), digest);
+	sha256_update(&s->tree, sizeof(digest), digest);
 	memset(s->bits, 0, sizeof(s->bits));
-	return ret ? ret : digest_add(s->tree, digest, sizeof(digest));
+	return ret;
 }
 
 static int summing_run(void *arg, uint64_t first, uint64_t count, enum layer_state state)
@@ -148,15 +129,14 @@ static int summing_run(void *arg, uint64_t first, uint64_t count, enum layer_sta
 	return 0;
 }
 
-static int tree_begin(struct summing *s)
+static void tree_begin(struct summing *s)
 {
 	uint8_t blocks[8];
-	int ret = digest_begin(s->tree);
 
 	le64_put(blocks, s->layer->info.blocks);
-	if (ret == 0)
-		ret = digest_add(s->tree, DOMAIN, sizeof(DOMAIN));
-	return ret ? ret : digest_add(s->tree, blocks, sizeof(blocks));
+	sha256_init(&s->tree);
+	sha256_update(&s->tree, sizeof(DOMAIN), (const uint8_t *)DOMAIN);
+	sha256_update(&s->tree, sizeof(blocks), blocks);
 }
 
 /* Digest a layer whose content `fetch` hands over; its blocks' sums go to `map` unless that is -1.
@@ -167,26 +147,20 @@ static int summing_do(struct layer *layer, layer_fetch *fetch, void *arg, int ma
 	struct summing s = {.layer = layer, .fetch = fetch, .arg = arg, .map = map};
 	int ret = -ENOMEM;
 
-	s.tree = EVP_MD_CTX_new();
-	s.leaf = EVP_MD_CTX_new();
+	tree_begin(&s);
 	s.content = calloc(LEAF_BLOCKS, STORE_BLOCK);
 	s.sums_state = XXH3_createState();
-	if (s.tree && s.leaf && s.content && s.sums_state) {
+	if (s.content && s.sums_state) {
 		XXH3_64bits_reset(s.sums_state);
-		ret = tree_begin(&s);
-	}
-	if (ret == 0)
 		ret = layer_for_each_run(layer, summing_run, &s, err);
+	}
 	if (ret == 0)
 		ret = leaf_end(&s);
 	if (ret == 0 && map >= 0) {
 		ret = sums_put(&s);
 		layer->sums_sum = XXH3_64bits_digest(s.sums_state);
 	}
-	if (ret == 0)
-		ret = digest_end(s.tree, digest);
-	EVP_MD_CTX_free(s.tree);
-	EVP_MD_CTX_free(s.leaf);
+	sha256_digest(&s.tree, STORE_DIGEST, digest);
 	free(s.content);
 	XXH3_freeState(s.sums_state);
 	return ret ? layer_error(layer, err, ret, error_name(ret)) : 0;

@@ -4,11 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "snapshot/digest.h"
 #include "snapshot/store_impl.h"
 
 #define LOCK "lock"
@@ -341,7 +341,7 @@ int blob_put(struct store *store, struct store_lease *lease, const void *bytes, 
 		ret = store_lease_add(lease, &blob.id, err);
 	if (ret)
 		return ret;
-	SHA256(bytes, size, blob.digest);
+	digest_of(bytes, size, blob.digest);
 	store_path(path, STORE_BLOBS, &blob.id, "");
 	file = ret = store_io_open(store->io, path, O_RDWR | O_CREAT | O_EXCL);
 	if (file >= 0) {
@@ -375,7 +375,7 @@ int blob_get(struct store *store, const struct store_blob *blob, void **bytes, s
 	if (ret)
 		return error_set(err, ret, "import the snapshot again from a backup", "'%s': %s",
 				 path, error_name(ret));
-	SHA256((const uint8_t *)content, size, digest);
+	digest_of(content, size, digest);
 	if (size != blob->size || memcmp(digest, blob->digest, sizeof(digest)) != 0) {
 		free(content);
 		return error_set(err, -EBADMSG, "import the snapshot again from a backup",

@@ -11,9 +11,9 @@
 #include "tests/fuzz/fuzz.h"
 
 #include <errno.h>
-#include <openssl/sha.h>
 
 #include "snapshot/backup_impl.h"
+#include "snapshot/digest.h"
 #include "tests/sim_disk.h"
 
 #define HEADER  16u
@@ -62,7 +62,7 @@ static void digest_make(struct tape *tape)
 		if (size > tape->size - at)
 			return;
 		if (kind == BACKUP_END && size == STORE_DIGEST)
-			SHA256(tape->bytes, at, tape->bytes + at);
+			digest_of(tape->bytes, at, tape->bytes + at);
 		at += size;
 	}
 }
