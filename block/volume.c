@@ -29,7 +29,8 @@
 #include "vmm/base/checked.h"
 #include "vmm/base/log.h"
 
-#define PIECE_IOV         16u
+#define PIECE_IOV         256u /* a MiB of single pages */
+#define PART_IOV          (STORE_BLOCK / 512u)
 #define PIECES_EXTRA      64u /* of a queue, besides one for each request */
 #define MEMORY_ALIGNMENT  512u
 #define BUSY_SLOTS        4096u
@@ -55,7 +56,7 @@ struct piece {
 	unsigned retries;
 	struct layer *layer;
 	uint64_t offset, length, done;
-	struct iovec iov[PIECE_IOV];
+	struct iovec *iov; /* for PIECE_IOV of them */
 	unsigned iov_first, iov_count;
 };
 
@@ -83,6 +84,7 @@ struct volume_queue {
 	struct slot *waiting; /* for pieces, or for a block that is busy */
 	struct piece *free_piece;
 	struct piece extra[PIECES_EXTRA];
+	struct iovec *iov; /* of all pieces; most are never touched */
 	struct slot slot[];
 };
 
@@ -242,22 +244,27 @@ static int volume_queue_create(struct block *block, unsigned depth, struct block
 			       struct error *err)
 {
 	struct volume_queue *q = calloc(1, sizeof(*q) + depth * sizeof(q->slot[0]));
-	int ret;
+	struct iovec *iov =
+		calloc((size_t)(depth + PIECES_EXTRA) * PIECE_IOV, sizeof(struct iovec));
+	int ret = q && iov ? ring_open(&q->ring, depth + PIECES_EXTRA, err) : -ENOMEM;
 
 	(void)block;
-	if (!q)
-		return error_set(err, -ENOMEM, NULL, "disk queue: out of memory");
-	ret = ring_open(&q->ring, depth + PIECES_EXTRA, err);
 	if (ret) {
+		if (!q || !iov)
+			error_set(err, ret, NULL, "disk queue: out of memory");
+		free(iov);
 		free(q);
 		return ret;
 	}
+	q->iov = iov;
 	for (unsigned i = depth; i-- > 0;) {
 		q->slot[i].queue = q;
+		q->slot[i].piece.iov = iov + (size_t)i * PIECE_IOV;
 		q->slot[i].next = q->free;
 		q->free = &q->slot[i];
 	}
 	for (unsigned i = PIECES_EXTRA; i-- > 0;) {
+		q->extra[i].iov = iov + (size_t)(depth + i) * PIECE_IOV;
 		q->extra[i].next_free = q->free_piece;
 		q->free_piece = &q->extra[i];
 	}
@@ -270,6 +277,7 @@ static void volume_queue_destroy(struct block_queue *queue)
 	struct volume_queue *q = (struct volume_queue *)queue;
 
 	ring_close(&q->ring);
+	free(q->iov);
 	free(q);
 }
 
@@ -316,7 +324,7 @@ static struct piece *piece_get(struct slot *slot)
 		q->free_piece = p->next_free;
 	}
 	if (p)
-		*p = (struct piece){.slot = slot, .own = p == &slot->piece};
+		*p = (struct piece){.slot = slot, .own = p == &slot->piece, .iov = p->iov};
 	return p;
 }
 
@@ -332,12 +340,12 @@ static void piece_put(struct piece *p)
 	q->free_piece = p;
 }
 
-/* At most `length` bytes of the request's buffers; less where they lie in too many parts. */
-static void piece_cut(struct piece *p, uint64_t length)
+/* At most `length` bytes of the request's buffers, in at most so many parts. */
+static void piece_cut(struct piece *p, unsigned most, uint64_t length)
 {
 	struct slot *slot = p->slot;
 
-	while (p->length < length && p->iov_count < PIECE_IOV) {
+	while (p->length < length && p->iov_count < most) {
 		const struct iovec *v = slot->iov;
 		uint64_t left = v->iov_len - slot->iov_offset, want = length - p->length;
 		uint64_t n = left < want ? left : want;
@@ -494,7 +502,7 @@ static bool read_next(struct slot *slot)
 		      (end + STORE_BLOCK - 1) / STORE_BLOCK - offset / STORE_BLOCK, &run);
 	stop = (run.first + run.count) * STORE_BLOCK;
 	p->offset = offset;
-	piece_cut(p, (stop < end ? stop : end) - offset);
+	piece_cut(p, PIECE_IOV, (stop < end ? stop : end) - offset);
 	if (run.kind == STACK_LAYER) {
 		p->layer = run.layer;
 		piece_start(p);
@@ -518,14 +526,15 @@ static bool write_part(struct slot *slot, uint64_t offset, uint64_t length)
 	struct volume_block *v = owner(slot);
 	_Atomic int *busy = busy_of(v, offset / STORE_BLOCK);
 	uint8_t bytes[STORE_BLOCK];
-	struct piece part = {.slot = slot};
+	struct iovec iov[PART_IOV];
+	struct piece part = {.slot = slot, .iov = iov};
 	int none = 0, ret;
 	size_t at = 0;
 
 	if (!atomic_compare_exchange_strong(busy, &none, BUSY_WHOLE))
 		return false;
 	/* All of it is less than a block, and in as many parts at most as it has sectors. */
-	piece_cut(&part, length);
+	piece_cut(&part, PART_IOV, length);
 	for (unsigned i = 0; i < part.iov_count; i++) {
 		memcpy(bytes + at, part.iov[i].iov_base, part.iov[i].iov_len);
 		at += part.iov[i].iov_len;
@@ -590,7 +599,7 @@ static bool write_next(struct slot *slot)
 	p->write = true;
 	p->counted = !ours;
 	p->layer = volume_head(v->volume);
-	piece_cut(p, length);
+	piece_cut(p, PIECE_IOV, length);
 	piece_start(p);
 	return true;
 }
@@ -647,8 +656,11 @@ static bool flush_start(struct slot *slot)
 		return false;
 	}
 	slot->piece_used = true;
-	*p = (struct piece){
-		.slot = slot, .own = true, .syncing = true, .layer = volume_head(v->volume)};
+	*p = (struct piece){.slot = slot,
+			    .own = true,
+			    .syncing = true,
+			    .layer = volume_head(v->volume),
+			    .iov = p->iov};
 	slot->in_flight++;
 	piece_submit(p);
 	return true;
@@ -700,6 +712,7 @@ static void volume_submit(struct block_queue *queue, struct block_request *reque
 	q->free = slot->next;
 	*slot = (struct slot){.queue = q,
 			      .request = request,
+			      .piece.iov = slot->piece.iov,
 			      .iov = request->iov,
 			      .iov_count = request->iov_count};
 	if (request->op != BLOCK_READ)
