@@ -40,7 +40,8 @@ struct fixture {
 	struct virtio_device *vdev;
 	struct fake_transport transport;
 	struct driver_ring ring[2];
-	uint32_t length; /* of the last used element */
+	uint32_t length;     /* of the last used element */
+	_Atomic bool paused; /* see pausing() */
 };
 
 static void *at(struct fixture *f, uint64_t gpa)
@@ -700,6 +701,7 @@ static void *pausing(void *arg)
 	struct fixture *f = arg;
 
 	virtio_pause(f->vdev);
+	atomic_store(&f->paused, true);
 	return NULL;
 }
 
@@ -711,6 +713,7 @@ static void paused_and_saved(void **state)
 		{HEADER, 16, false}, {DATA, 512, true}, {STATUS, 1, true}};
 	struct state_bytes s;
 	pthread_t thread;
+	bool early;
 
 	device_start(f, f->vdev->offered, 16);
 	for (unsigned i = 0; i < 20; i++)
@@ -721,12 +724,13 @@ static void paused_and_saved(void **state)
 	while (atomic_load(&f->fake.held) != 1)
 		sched_yield();
 	assert_int_equal(pthread_create(&thread, NULL, pausing, f), 0);
-	for (unsigned i = 0; i < 1000; i++)
-		sched_yield();
+	usleep(20000); /* which a pause that waits for nothing needs not */
+	early = atomic_load(&f->paused);
 	assert_int_equal(driver_ring_used_index(&f->ring[0]), 20);
 	atomic_store(&f->fake.holding, false);
 	fake_transport_kick(&f->transport, 0);
 	pthread_join(thread, NULL);
+	assert_false(early);
 	assert_int_equal(driver_ring_used_index(&f->ring[0]), 21);
 	driver_ring_add(&f->ring[0], buffers, 3);
 	fake_transport_kick(&f->transport, 0);

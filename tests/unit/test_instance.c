@@ -121,6 +121,30 @@ static void live(const char *name)
 	}
 }
 
+/* Who looks at the name of one that was killed takes away what it left: sockets, pid, lock. */
+static void remains_go(void **state)
+{
+	struct fixture *f = *state;
+	pid_t child = fork(), pid = 0;
+	char path[PATH_MAX];
+	struct stat st;
+
+	assert_true(child >= 0);
+	if (child == 0) {
+		if (instance_claim(f->name, &f->instance, NULL) ||
+		    instance_listen(&f->instance, INSTANCE_CONTROL, NULL) < 0)
+			_exit(1);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(instance_path(f->name, INSTANCE_CONTROL, path, sizeof(path), NULL), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_false(instance_is_running(f->name, &pid));
+	assert_int_equal(pid, 0);
+	*strrchr(path, '/') = 0;
+	assert_int_equal(stat(path, &st), -1);
+}
+
 static void killed_at_any_moment(void **state)
 {
 	struct fixture *f = *state;
@@ -268,9 +292,9 @@ static void files_are_written_whole(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		TEST(claimed_once),         TEST(names_are_checked),         TEST(pid_of_another),
-		TEST(killed_at_any_moment), TEST(claimed_while_others_look), TEST(sockets),
-		TEST(listed_while_running), TEST(files_are_written_whole),
+		TEST(claimed_once), TEST(names_are_checked),    TEST(pid_of_another),
+		TEST(remains_go),   TEST(killed_at_any_moment), TEST(claimed_while_others_look),
+		TEST(sockets),      TEST(listed_while_running), TEST(files_are_written_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

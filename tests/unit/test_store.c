@@ -6,6 +6,7 @@
 #include <json-c/json.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -723,6 +724,52 @@ static void usage_and_difference(void **state)
 	root_clear(&two);
 }
 
+/* A layer that only this process's lease names, until it is killed. */
+_Noreturn static void lease_and_wait(const struct store_fixture *f, int ready)
+{
+	struct store *store = store_fixture_open(f, f->run);
+	uint8_t page[STORE_BLOCK] = {1};
+	struct store_lease *lease;
+	struct layer *layer;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (store_lease_open(store, &lease, NULL) || layer_create(store, lease, 16, &layer, NULL) ||
+	    layer_write(layer, 3, 1, page, NULL) || layer_seal(layer, NULL))
+		_exit(1);
+	layer_close(layer);
+	if (write(ready, "", 1) != 1)
+		_exit(2);
+	for (;;)
+		pause();
+}
+
+static void leases_end_with_their_process(void **state)
+{
+	struct store_fixture *f = *state;
+	struct store_swept swept;
+	char leases[96];
+	int ready[2];
+	pid_t child;
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		lease_and_wait(f, ready[1]);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	assert_int_equal(store_sweep(f->store, &swept, NULL), 0);
+	assert_int_equal(swept.files, 0);
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	assert_int_equal(store_sweep(f->store, &swept, NULL), 0);
+	assert_int_equal(swept.files, 2);
+	snprintf(leases, sizeof(leases), "%s/leases", f->data);
+	assert_int_equal(rmdir(leases), 0); /* empty */
+}
+
 #define PAGES 16u
 
 /* Pages of memory, 0: zeroes; those with -1 are not in the layer. */
@@ -849,6 +896,7 @@ int main(int argc, char **argv)
 		ON_HOST(damage_is_found),
 		ON_HOST(scrub_resumes),
 		ON_HOST(layers_are_immutable),
+		ON_HOST(leases_end_with_their_process),
 		ON_HOST(roots_are_found),
 		ON_HOST(roots_of_each_kind),
 		ON_HOST(usage_and_difference),
