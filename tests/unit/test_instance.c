@@ -121,12 +121,10 @@ static void live(const char *name)
 	}
 }
 
-/* Who looks at the name of one that was killed takes away what it left: sockets, pid, lock. */
-static void remains_go(void **state)
+/* A guest that was killed; `path` is its socket's, which is still there. */
+static void live_and_die(struct fixture *f, char path[PATH_MAX])
 {
-	struct fixture *f = *state;
-	pid_t child = fork(), pid = 0;
-	char path[PATH_MAX];
+	pid_t child = fork();
 	struct stat st;
 
 	assert_true(child >= 0);
@@ -137,12 +135,29 @@ static void remains_go(void **state)
 		kill(getpid(), SIGKILL);
 	}
 	assert_int_equal(waitpid(child, NULL, 0), child);
-	assert_int_equal(instance_path(f->name, INSTANCE_CONTROL, path, sizeof(path), NULL), 0);
+	assert_int_equal(instance_path(f->name, INSTANCE_CONTROL, path, PATH_MAX, NULL), 0);
 	assert_int_equal(stat(path, &st), 0);
+}
+
+/* Who looks at its name takes away what it left, socket, pid and lock; or who has its name next. */
+static void remains_go(void **state)
+{
+	struct fixture *f = *state;
+	char path[PATH_MAX];
+	struct stat st;
+	pid_t pid = 0;
+	int fd;
+
+	live_and_die(f, path);
 	assert_false(instance_is_running(f->name, &pid));
 	assert_int_equal(pid, 0);
 	*strrchr(path, '/') = 0;
 	assert_int_equal(stat(path, &st), -1);
+	live_and_die(f, path);
+	assert_int_equal(instance_claim(f->name, &f->instance, NULL), 0);
+	fd = instance_listen(&f->instance, INSTANCE_CONTROL, NULL);
+	assert_true(fd >= 0);
+	close(fd);
 }
 
 static void killed_at_any_moment(void **state)

@@ -29,7 +29,8 @@ struct fake_net {
 	struct net net;
 	int guest[PAIRS], world[PAIRS];
 	_Atomic unsigned offloads, queues;
-	_Atomic bool gone;
+	_Atomic bool gone, slow;
+	_Atomic unsigned begun, sent;
 };
 
 struct fixture {
@@ -57,9 +58,15 @@ static ssize_t fake_receive(struct net *net, unsigned queue, struct iovec *iov, 
 static int fake_send(struct net *net, unsigned queue, const struct iovec *iov, unsigned count)
 {
 	struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = count};
+	struct fake_net *f = (struct fake_net *)net;
+	int ret;
 
-	return sendmsg(((struct fake_net *)net)->guest[queue], &message, MSG_DONTWAIT) < 0 ? -errno
-											   : 0;
+	atomic_fetch_add(&f->begun, 1);
+	if (atomic_load(&f->slow))
+		usleep(50000);
+	ret = sendmsg(f->guest[queue], &message, MSG_DONTWAIT) < 0 ? -errno : 0;
+	atomic_fetch_add(&f->sent, 1);
+	return ret;
 }
 
 static int fake_fd(const struct net *net, unsigned queue)
@@ -638,6 +645,27 @@ static void saved_while_blocked(void **state)
 	assert_int_equal(world_gets(f, 0, got, sizeof(got)), -1);
 }
 
+/* What the host has in hands is done before a pause is. */
+static void paused_while_sending(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[256];
+	size_t bytes = frame_make(frame, other, own, 100);
+	struct driver_buffer b = {SENT, (uint32_t)bytes, false};
+
+	memcpy(memory_at_write(f->memory, SENT, bytes), frame, bytes);
+	atomic_store(&f->fake.slow, true);
+	driver_ring_add(&f->send[0], &b, 1);
+	fake_transport_kick(&f->transport, queue_send(0));
+	while (!atomic_load(&f->fake.begun))
+		usleep(100);
+	virtio_pause(f->vdev);
+	assert_int_equal(atomic_load(&f->fake.sent), 1);
+	assert_int_equal(driver_ring_used_index(&f->send[0]), 1);
+	assert_int_equal(world_gets(f, 0, frame, sizeof(frame)), bytes);
+	virtio_resume(f->vdev);
+}
+
 /* Buffers without room go back in their turn, and a pause gives back what was taken last. */
 static void empty_buffers_keep_their_place(void **state)
 {
@@ -708,6 +736,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(announced_after_a_move, setup_without_announcing,
 						teardown),
 		TEST(saved_while_blocked),
+		TEST(paused_while_sending),
 		TEST(empty_buffers_keep_their_place),
 		TEST(a_network_that_is_gone),
 	};
