@@ -160,7 +160,8 @@ static int summing_do(struct layer *layer, layer_fetch *fetch, void *arg, int ma
 		ret = sums_put(&s);
 		layer->sums_sum = XXH3_64bits_digest(s.sums_state);
 	}
-	sha256_digest(&s.tree, STORE_DIGEST, digest);
+	if (ret == 0)
+		sha256_digest(&s.tree, STORE_DIGEST, digest);
 	free(s.content);
 	XXH3_freeState(s.sums_state);
 	return ret ? layer_error(layer, err, ret, error_name(ret)) : 0;
