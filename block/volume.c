@@ -84,8 +84,7 @@ struct volume_queue {
 	struct slot *waiting; /* for pieces, or for a block that is busy */
 	struct piece *free_piece;
 	struct piece extra[PIECES_EXTRA];
-	struct iovec *iov; /* of all pieces; most are never touched */
-	struct slot slot[];
+	struct slot slot[]; /* and behind them the parts of all pieces, most never touched */
 };
 
 static struct volume_block *volume_block_of(struct block *block)
@@ -243,20 +242,22 @@ static int volume_block_map(struct block *block, uint64_t offset, uint64_t lengt
 static int volume_queue_create(struct block *block, unsigned depth, struct block_queue **out,
 			       struct error *err)
 {
-	struct volume_queue *q = calloc(1, sizeof(*q) + depth * sizeof(q->slot[0]));
-	struct iovec *iov =
-		calloc((size_t)(depth + PIECES_EXTRA) * PIECE_IOV, sizeof(struct iovec));
-	int ret = q && iov ? ring_open(&q->ring, depth + PIECES_EXTRA, err) : -ENOMEM;
+	unsigned pieces = depth + PIECES_EXTRA;
+	struct volume_queue *q =
+		calloc(1, sizeof(*q) + depth * sizeof(q->slot[0]) +
+				  (size_t)pieces * PIECE_IOV * sizeof(struct iovec));
+	struct iovec *iov;
+	int ret;
 
 	(void)block;
+	if (!q)
+		return error_set(err, -ENOMEM, NULL, "disk queue: out of memory");
+	ret = ring_open(&q->ring, pieces, err);
 	if (ret) {
-		if (!q || !iov)
-			error_set(err, ret, NULL, "disk queue: out of memory");
-		free(iov);
 		free(q);
 		return ret;
 	}
-	q->iov = iov;
+	iov = (struct iovec *)(q->slot + depth);
 	for (unsigned i = depth; i-- > 0;) {
 		q->slot[i].queue = q;
 		q->slot[i].piece.iov = iov + (size_t)i * PIECE_IOV;
@@ -277,7 +278,6 @@ static void volume_queue_destroy(struct block_queue *queue)
 	struct volume_queue *q = (struct volume_queue *)queue;
 
 	ring_close(&q->ring);
-	free(q->iov);
 	free(q);
 }
 
@@ -647,7 +647,7 @@ static void slot_finish(struct slot *slot)
 static bool flush_start(struct slot *slot)
 {
 	struct volume_block *v = owner(slot);
-	struct piece *p = &slot->piece;
+	struct piece *p;
 	int ret = volume_flush_begin(v->volume, &slot->flush);
 
 	if (ret) {
@@ -655,12 +655,9 @@ static bool flush_start(struct slot *slot)
 		block_sync_failed(&v->block, ret);
 		return false;
 	}
-	slot->piece_used = true;
-	*p = (struct piece){.slot = slot,
-			    .own = true,
-			    .syncing = true,
-			    .layer = volume_head(v->volume),
-			    .iov = p->iov};
+	p = piece_get(slot); /* its own, as none is in flight */
+	p->syncing = true;
+	p->layer = volume_head(v->volume);
 	slot->in_flight++;
 	piece_submit(p);
 	return true;
